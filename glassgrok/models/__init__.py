@@ -1,0 +1,6 @@
+"""Flax modules, and the factorised form of the one-layer transformer."""
+
+from glassgrok.models.factorised import factorised_logits
+from glassgrok.models.transformer import Transformer
+
+__all__ = ["Transformer", "factorised_logits"]
