@@ -1,0 +1,1 @@
+"""Walkers, devices, checkpoints, run folders."""

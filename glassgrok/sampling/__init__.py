@@ -1,0 +1,1 @@
+"""How S is estimated, in stages."""

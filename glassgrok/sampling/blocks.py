@@ -1,0 +1,149 @@
+"""One block of any stage: run it, report it, re-seed walkers that were lost."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassgrok.engine.walkers import Drive, Tally
+from glassgrok.landscape import bin_maximum
+from glassgrok.sampling.state import LADDER, PRODUCTION, STAGES, Program, SamplerState
+
+WALL_OMEGA_DT, MAX_WALL = 0.5, 50.0
+
+
+class Report(NamedTuple):
+    """What one block showed; measuring never changes state.
+
+    Attributes:
+        stage: its name.
+        step: global step at the end of the block.
+        f: nats deposited per visit.
+        beta: the ladder's inverse temperature, 0 elsewhere.
+        dt: time step.
+        coverage: share of the bins visited so far in this stage.
+        u_low, u_high: range of u over the walkers.
+        temperature_deviation: largest |T - 1| of a walker's kinetic temperature over the block.
+        on_grid: share of the walker-steps that fell on the grid.
+        rescued: walkers re-seeded in this block.
+    """
+
+    stage: str
+    step: int
+    f: float
+    beta: float
+    dt: float
+    coverage: float
+    u_low: float
+    u_high: float
+    temperature_deviation: float
+    on_grid: float
+    rescued: int
+
+
+def drive_of(program: Program, state: SamplerState, **changes) -> Drive:
+    """The drive of the next block: V as it stands, no deposits, unless `changes` say otherwise."""
+    table = state.entropy.astype(np.float32)
+    drive = Drive(
+        table=table,
+        reference=bin_maximum(program.grid, table).ravel().astype(np.float32),
+        wall=state.wall.astype(np.float32),
+        beta=np.float32(0),
+        deposit=np.float32(0),
+        matrices=tuple(m.astype(np.float32) for m in program.matrices),
+        dt=np.float32(state.dt),
+        friction=np.float32(program.config.friction),
+        start=np.int32(state.step),
+    )
+    return drive._replace(**changes)
+
+
+def run_block(program: Program, state: SamplerState, drive: Drive):
+    """One block on the devices: (state a block later, host tally, visits of all, report)."""
+    walkers, tally, visits = program.run(state.walkers, drive)
+    tally = program.devices.gather(tally)
+    visits = np.asarray(visits).reshape(program.grid.shape)
+    state = state._replace(walkers=walkers, step=state.step + program.config.block)
+    state, rescued = _rescue(program, state, tally)
+    return state, tally, visits, _report(program, state, drive, tally, rescued)
+
+
+def _report(program, state, drive, tally: Tally, rescued) -> Report:
+    steps = program.config.block
+    temperature = np.abs(tally.temperature / steps - 1)
+    stage = STAGES[state.stage]
+    seen = state.visits.sum(axis=0) if stage == PRODUCTION else state.adaptation_visits.ravel()
+    seen = seen + tally.visits.sum(axis=0) if stage != LADDER else seen
+    return Report(
+        stage=stage,
+        step=state.step,
+        f=float(drive.deposit),
+        beta=float(drive.beta),
+        dt=float(drive.dt),
+        coverage=float((seen > 0).mean()),
+        u_low=finite(np.min, tally.low),
+        u_high=finite(np.max, tally.high),
+        temperature_deviation=finite(np.max, temperature),
+        on_grid=float(tally.inside.sum() / (steps * program.config.walkers)),
+        rescued=rescued,
+    )
+
+
+def finite(choose, array) -> float:
+    """np.min, np.max ... of the finite entries; NaN if there are none."""
+    array = array[np.isfinite(array)]
+    return float(choose(array)) if array.size else float("nan")
+
+
+def _rescue(program: Program, state: SamplerState, tally: Tally):
+    """Re-seed walkers that are NaN, or that spent the whole block off the grid.
+
+    A donor of the same group is preferred, so that groups stay independent. The walker gets the
+    donor's position and a fresh velocity. Off-grid walkers stay where they are while most others
+    are off the grid too: they are then still on their way in.
+    """
+    healthy = np.isfinite(tally.values[..., 0])
+    if not healthy.any():
+        raise FloatingPointError(
+            f"All {healthy.size} walkers became NaN by step {state.step}; the time step "
+            f"{state.dt:g} is too large for this potential: set a smaller sampler.dt."
+        )
+    inside = healthy & (tally.inside > 0)
+    settled = STAGES[state.stage] != LADDER and 2 * inside.sum() >= inside.size
+    good = inside if settled else healthy
+    lost = np.argwhere(~good)
+    if len(lost) == 0:
+        return state, 0
+    host = program.devices.gather(state.walkers)
+    position, velocity = host.position.copy(), host.velocity.copy()
+    random = np.random.default_rng([state.step, len(lost)])
+    group = np.arange(len(good)) % program.config.groups
+    for tile, walker in lost:
+        donors = np.argwhere(good & (group == group[tile])[:, None])
+        donors = donors if len(donors) else np.argwhere(good)
+        donor = tuple(donors[random.integers(len(donors))])
+        position[tile, walker] = position[donor]
+        fresh = random.standard_normal(program.flat.size).astype(np.float32)
+        velocity[tile, walker] = program.flat.domain.tangent(position[donor], fresh)
+    walkers = program.devices.scatter(host._replace(position=position, velocity=velocity))
+    return state._replace(walkers=walkers, rescued=state.rescued + len(lost)), len(lost)
+
+
+def probe_walkers(program: Program, state: SamplerState, beta: float):
+    """Probe a few walkers, spread over the tiles."""
+    position = program.devices.gather(state.walkers).position
+    positions = position[:: max(1, program.config.tiles // 4)].swapaxes(0, 1)[0]
+    found = program.probe(positions, jnp.float32(beta), jax.random.key(state.step))
+    return jax.tree.map(np.asarray, found)
+
+
+def raise_wall(program: Program, state: SamplerState) -> SamplerState:
+    """Set the wall: as stiff as the time step allows, where it is not given."""
+    axes, wall = program.grid.axes, program.config.wall
+    if wall != "auto":
+        return state._replace(wall=np.full(len(axes), float(wall)))
+    steepest = np.nanmax(probe_walkers(program, state, 0.0).squared_gradient, axis=0)
+    widths = np.array([axis.width for axis in axes])
+    stiff = (WALL_OMEGA_DT * widths / state.dt) ** 2 / (2 * np.maximum(steepest, 1e-30))
+    return state._replace(wall=np.minimum(stiff, MAX_WALL))

@@ -1,0 +1,117 @@
+"""SamplerConfig: every choice of a sampling run, with defaults that work."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# What the ladder's V is expected to be wrong by, in nats.
+FILL = 5.0
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How S is sampled.
+
+    Attributes:
+        steps: steps of each walker in all: ladder, adaptation and production.
+        walkers: number of walkers; they share one S.
+        tile: walkers that run side by side on one device; results do not depend on the number of
+            devices as long as this stays the same. Divides walkers.
+        groups: independent groups that the error bars come from; divides walkers / tile.
+        dt: time step, or "auto": from the stiffness that the ladder finds.
+        omega_dt: what "auto" aims at: dt times the frequency of the stiffest direction. In a well
+            where all directions are equally stiff 0.2 costs 1 % of S', and the error falls with
+            the square; above 0.4 walkers break.
+        friction: c_f, the share of the velocity forgotten in each step.
+        integrator: "middle", or "paper" for Eq. 5 of Zhang et al. as printed (which samples the
+            wrong temperature; to reproduce and compare).
+        ladder_steps: steps of each ladder level; 0 starts from V = 0, plain Wang-Landau.
+        ladder_ratio: beta of a level over beta of the one before.
+        f0: nats that all walkers together deposit in one step, at most, or "auto": `FILL` nats for
+            each bin of the grid until the decay begins.
+        rise, fall, decay: t_rise, t_fall and t_decay of the schedule as shares of the adaptation:
+            f rises to f0, stays, and decays like decay / (t - fall + decay). All three equal to
+            t_WL give Eq. 3.
+        coarse: share of the adaptation at its start in which a visit raises its whole row of u, all
+            values of A alike; 0 for none, as in the papers.
+        kernel: width of a deposit in bins (standard deviation); at most 1.5 keeps fine structure.
+        wall: nats at one bin beyond the edge of the grid, on top of V's own slope there, or "auto":
+            as stiff as dt allows, at most 50.
+        production: share of the steps that run with V frozen; S comes from these alone.
+        sync: steps between two sums of the visits over all walkers and devices.
+        block: steps between two looks of the host; a multiple of sync.
+
+    Raises:
+        ValueError: a value that cannot work, said in a sentence.
+    """
+
+    steps: int = 30_000
+    walkers: int = 64
+    tile: int = 8
+    groups: int = 8
+    dt: float | Literal["auto"] = "auto"
+    omega_dt: float = 0.15
+    friction: float = 0.01
+    integrator: Literal["middle", "paper"] = "middle"
+    ladder_steps: int = 200
+    ladder_ratio: float = 2.0
+    f0: float | Literal["auto"] = "auto"
+    rise: float = 0.02
+    fall: float = 0.5
+    decay: float = 0.05
+    coarse: float = 0.6
+    kernel: float = 1.0
+    wall: float | Literal["auto"] = "auto"
+    production: float = 0.5
+    sync: int = 10
+    block: int = 100
+
+    def __post_init__(self):
+        for name in ("steps", "walkers", "tile", "groups", "sync", "block"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+        for name in ("ladder_steps", "rise", "coarse", "kernel"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}.")
+        for name, low, high in [
+            ("omega_dt", 0.0, 1.0),
+            ("friction", 0.0, 1.0),
+            ("production", 0.0, 1.0),
+            ("decay", 0.0, float("inf")),
+            ("ladder_ratio", 1.0, float("inf")),
+        ]:
+            if not low < getattr(self, name) < high:
+                raise ValueError(
+                    f"{name} must lie between {low:g} and {high:g}, both excluded, but is "
+                    f"{getattr(self, name)}."
+                )
+        for name in ("dt", "f0", "wall"):
+            value = getattr(self, name)
+            if value != "auto" and not (isinstance(value, (int, float)) and value > 0):
+                raise ValueError(f'{name} must be positive or "auto", but is {value!r}.')
+        if self.dt == "auto" and self.ladder_steps == 0:
+            raise ValueError(
+                'dt="auto" is measured on the ladder, but ladder_steps is 0; give dt a number or '
+                "ladder_steps a positive one."
+            )
+        if self.integrator not in ("middle", "paper"):
+            raise ValueError(f'integrator must be "middle" or "paper", but is {self.integrator!r}.')
+        if self.walkers % self.tile:
+            raise ValueError(
+                f"tile must divide walkers, but {self.walkers} walkers do not fill tiles of "
+                f"{self.tile}; change one of them."
+            )
+        if (self.walkers // self.tile) % self.groups:
+            raise ValueError(
+                f"groups must divide the number of tiles, but {self.walkers} walkers in tiles of "
+                f"{self.tile} make {self.walkers // self.tile} tiles for {self.groups} groups; "
+                "lower tile or groups."
+            )
+        if self.block % self.sync:
+            raise ValueError(
+                f"block must be a multiple of sync, but they are {self.block} and {self.sync}."
+            )
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return self.walkers // self.tile

@@ -1,0 +1,188 @@
+"""What a run is made of: its compiled program, its state, and the first walkers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from glassgrok.engine import devices as engine_devices
+from glassgrok.engine.walkers import FlatSystem, Walkers, block, descend, flatten, probe
+from glassgrok.landscape import Grid
+from glassgrok.sampling.config import SamplerConfig
+from glassgrok.sampling.ladder import Ladder
+from glassgrok.sampling.wang_landau import kernels
+from glassgrok.system import System
+
+LADDER, ADAPTATION, PRODUCTION, DONE = "ladder", "adaptation", "production", "done"
+STAGES = (LADDER, ADAPTATION, PRODUCTION, DONE)
+NOTHING = np.zeros(0, np.float32)
+
+
+class Program(NamedTuple):
+    """What is compiled and fixed for a run."""
+
+    flat: FlatSystem
+    grid: Grid
+    config: SamplerConfig
+    devices: engine_devices.Devices
+    run: Callable
+    probe: Callable
+    descend: Callable
+    matrices: tuple[np.ndarray, ...]
+    starts: tuple[tuple[str, np.ndarray], ...]
+
+
+class SamplerState(NamedTuple):
+    """All that a run needs to go on.
+
+    Attributes:
+        stage: index into STAGES.
+        step: global step: steps each walker has done.
+        stage_step: step at which the stage began.
+        walkers: Walkers, spread over the devices.
+        starting: (tiles, tile, D) positions the walkers leave the ladder with.
+        anchor: (tiles, tile, D) positions at the end of the last heated level but one.
+        ladder: the ladder's records.
+        level_step: blocks done of the ladder level that is running.
+        level_sums: (1 + 2 axes, tiles, tile) sums over the measured half of the level of e^u, the
+            collective variables and their squares.
+        dt: time step of the next block.
+        wall: (axes,) nats at one bin beyond the grid.
+        entropy: float64 over the grid: V, the sum of all deposits and the ladder's start.
+        deposited: float64, nats deposited in all.
+        adaptation_visits: int64 over the grid.
+        visits, weight: (tiles, bins) production sums of each tile.
+        extras: (tiles, E, bins) likewise.
+        rescued: walkers re-seeded so far.
+    """
+
+    stage: int
+    step: int
+    stage_step: int
+    walkers: Any
+    starting: np.ndarray
+    anchor: np.ndarray
+    ladder: Ladder
+    level_step: int
+    level_sums: np.ndarray
+    dt: float
+    wall: np.ndarray
+    entropy: np.ndarray
+    deposited: float
+    adaptation_visits: np.ndarray
+    visits: np.ndarray
+    weight: np.ndarray
+    extras: np.ndarray
+    rescued: int
+
+
+def build(
+    system: System,
+    grid: Grid,
+    config: SamplerConfig,
+    key,
+    starts: dict[str, Any] | None = None,
+    devices: int | None = None,
+) -> Program:
+    """Prepare a run; nothing is compiled or drawn yet.
+
+    Args:
+        system, grid, config: what to sample, where and how.
+        key: the run's key, for the shapes of the parameters only.
+        starts: name -> params of trained starting points, put into some of the groups at the
+            bottom of the ladder, so that groups start from opposite ends.
+        devices: number of devices, or None for as many as divide the tiles.
+    """
+    flat = flatten(system, grid, key)
+    matrices = kernels(grid, config.kernel)
+    run = block(
+        flat,
+        grid,
+        config.integrator,
+        config.block,
+        config.sync,
+    )
+    chosen = engine_devices.choose(config.tiles, devices)
+
+    def enclosed(params):
+        x = ravel_pytree(params)[0]
+        return np.asarray(flat.domain.confine(x, jnp.zeros_like(x))[0])
+
+    return Program(
+        flat=flat,
+        grid=grid,
+        config=config,
+        devices=chosen,
+        run=chosen.spread(run),
+        probe=probe(flat),
+        descend=chosen.each(descend(flat, grid.axes[0].low)),
+        matrices=matrices,
+        starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
+    )
+
+
+def group_starts(program: Program) -> tuple[str, ...]:
+    """What each group starts from: "random", then the trained starts, in turn."""
+    names = ("random", *(name for name, _ in program.starts))
+    return tuple(names[g % len(names)] for g in range(program.config.groups))
+
+
+def initialise(program: Program, system: System, key) -> SamplerState:
+    """Draw the walkers and set every sum to zero."""
+    config, flat, grid = program.config, program.flat, program.grid
+    size = (config.tiles, config.tile)
+    keys = jax.random.split(key, 2)
+
+    def draw(key):
+        first, second, third = jax.random.split(key, 3)
+        x = ravel_pytree(system.init(first))[0].astype(jnp.float32)
+        x, _ = flat.domain.confine(flat.domain.draw(second, x), jnp.zeros_like(x))
+        return x, flat.domain.tangent(x, jax.random.normal(third, x.shape))
+
+    # One walker at a time: the memory of a vmapped init would grow with the walkers.
+    position, velocity = jax.jit(lambda keys: jax.lax.map(draw, keys))(
+        jax.random.split(keys[0], config.walkers)
+    )
+    noise = jax.random.key_data(jax.random.split(keys[1], config.walkers))
+    host = Walkers(
+        *(np.asarray(a).reshape(*size, *a.shape[1:]) for a in (position, velocity, noise))
+    )
+    bins, extras = grid.size, len(flat.extras)
+    return SamplerState(
+        stage=STAGES.index(LADDER if config.ladder_steps else ADAPTATION),
+        step=0,
+        stage_step=0,
+        walkers=program.devices.scatter(host),
+        starting=host.position if config.ladder_steps else NOTHING,
+        anchor=NOTHING,
+        ladder=Ladder.empty(config.walkers),
+        level_step=0,
+        level_sums=np.zeros((1 + 2 * len(grid.axes), *size)),
+        dt=0.0 if config.dt == "auto" else float(config.dt),
+        wall=np.zeros(len(grid.axes)),
+        entropy=np.zeros(grid.shape),
+        deposited=0.0,
+        adaptation_visits=np.zeros(grid.shape, np.int64),
+        visits=np.zeros((config.tiles, bins), np.int64),
+        weight=np.zeros((config.tiles, bins)),
+        extras=np.zeros((config.tiles, extras, bins)),
+        rescued=0,
+    )
+
+
+def production_steps(config: SamplerConfig) -> int:
+    """Steps of the frozen production, whole blocks."""
+    return max(1, round(config.steps * config.production / config.block)) * config.block
+
+
+def total_steps(config: SamplerConfig) -> int:
+    """Steps of each walker in all, rounded up to whole blocks."""
+    return -(-config.steps // config.block) * config.block
+
+
+def begin(state: SamplerState, stage: str) -> SamplerState:
+    """The state at the first step of a stage."""
+    return state._replace(stage=STAGES.index(stage), stage_step=state.step)
