@@ -14,6 +14,7 @@ from glassgrok.sampling.state import (
     group_starts,
     production_steps,
     total_steps,
+    with_trained_starts,
 )
 
 
@@ -106,16 +107,8 @@ def _end_phase(program: Program, state: SamplerState) -> SamplerState:
 
 
 def _inject(program: Program, state: SamplerState) -> SamplerState:
-    """Put the trained starting points into their groups."""
-    if not program.starts:
-        return state
     host = program.devices.gather(state.walkers)
-    position = host.position.copy()
-    names = group_starts(program)
-    for name, point in program.starts:
-        for tile in range(program.config.tiles):
-            if names[tile % program.config.groups] == name:
-                position[tile] = point
+    position = with_trained_starts(program, host.position)
     return state._replace(walkers=program.devices.scatter(host._replace(position=position)))
 
 

@@ -92,8 +92,8 @@ def build(
     Args:
         system, grid, config: what to sample, where and how.
         key: the run's key, for the shapes of the parameters only.
-        starts: name -> params of trained starting points, put into some of the groups at the
-            bottom of the ladder, so that groups start from opposite ends.
+        starts: name -> params of trained starting points, put into some of the groups (at the
+            bottom of the ladder, if there is one), so that groups start from opposite ends.
         devices: number of devices, or None for as many as divide the tiles.
     """
     flat = flatten(system, grid, key)
@@ -130,6 +130,16 @@ def group_starts(program: Program) -> tuple[str, ...]:
     return tuple(names[g % len(names)] for g in range(program.config.groups))
 
 
+def with_trained_starts(program: Program, position: np.ndarray) -> np.ndarray:
+    """(tiles, tile, D) positions with the trained starting points put into their groups."""
+    position, names = position.copy(), group_starts(program)
+    for name, point in program.starts:
+        for tile in range(program.config.tiles):
+            if names[tile % program.config.groups] == name:
+                position[tile] = point
+    return position
+
+
 def initialise(program: Program, system: System, key) -> SamplerState:
     """Draw the walkers and set every sum to zero."""
     config, flat, grid = program.config, program.flat, program.grid
@@ -150,6 +160,8 @@ def initialise(program: Program, system: System, key) -> SamplerState:
     host = Walkers(
         *(np.asarray(a).reshape(*size, *a.shape[1:]) for a in (position, velocity, noise))
     )
+    if not config.ladder_steps:
+        host = host._replace(position=with_trained_starts(program, host.position))
     bins, extras = grid.size, len(flat.extras)
     return SamplerState(
         stage=STAGES.index(LADDER if config.ladder_steps else ADAPTATION),

@@ -1,0 +1,123 @@
+"""Errors from independent groups: S without each group in turn, and groups of different starts.
+
+S = ln mean_g exp(S_g) over all groups, a group that saw nothing in a bin counting as exp(-inf): the
+weights are summed and not their logarithms, which are biased by nats where samples are few.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from glassgrok.analysis.rows import log_sum
+from glassgrok.landscape import Landscape
+
+
+def pooled(groups: np.ndarray) -> np.ndarray:
+    """ln mean_g exp(S_g) over all groups.
+
+    Args:
+        groups: (G, ...) nats; NaN where a group saw nothing, which counts as no volume.
+
+    Returns:
+        (...) nats; NaN where no group saw anything.
+    """
+    return log_sum(groups, 0) - np.log(max(len(groups), 1))
+
+
+def aligned(landscape: Landscape, surfaces: np.ndarray) -> np.ndarray:
+    """Surfaces shifted to the landscape's entropy, since only differences of S mean anything.
+
+    Args:
+        landscape: shifts are by least squares, weighted with its visits.
+        surfaces: (n, ...) nats.
+
+    Returns:
+        (n, ...) nats; NaN where the surface or the landscape is.
+    """
+    off = (surfaces - landscape.entropy).reshape(len(surfaces), landscape.grid.size)
+    weight = np.where(np.isfinite(off), landscape.visits.ravel(), 0)
+    shift = np.nansum(weight * off, axis=1) / np.maximum(weight.sum(axis=1), 1)
+    return landscape.entropy + (off - shift[:, None]).reshape(surfaces.shape)
+
+
+def leave_one_out(landscape: Landscape) -> np.ndarray:
+    """(G, ...) the entropy without each group in turn, `aligned`; NaN where only that one was."""
+    groups = landscape.groups
+    left = [pooled(np.delete(groups, g, axis=0)) for g in range(len(groups))]
+    return aligned(landscape, np.reshape(left, groups.shape))
+
+
+def jackknife(replicates: np.ndarray) -> np.ndarray:
+    """Standard error of a statistic by leaving out one group at a time.
+
+    se^2 = (G - 1)/G sum_g (t_g - mean t)^2, t_g the statistic without group g; Efron (1982), Eq.
+    3.1. All groups count everywhere: having seen nothing of a bin is information too.
+
+    Args:
+        replicates: (G, ...) the statistic of each entropy of `leave_one_out`.
+
+    Returns:
+        (...) standard error; NaN where a replicate is NaN, or there are fewer than two.
+    """
+    if len(replicates) < 2:
+        return np.full(np.shape(replicates)[1:], np.nan)
+    return np.sqrt(len(replicates) - 1) * np.std(replicates, axis=0)
+
+
+def normal_score(t, freedom):
+    """The normal score as unlikely as Student's t with few degrees of freedom; Wallace (1959).
+
+    z = (8 f + 1)/(8 f + 3) sqrt(f ln(1 + t^2/f)). With six groups t = 2.6 is no more than z = 2.
+    """
+    scale = (8 * freedom + 1) / (8 * freedom + 3)
+    return scale * np.sqrt(freedom * np.log1p(t**2 / freedom))
+
+
+def shared_by_starts(landscape: Landscape) -> np.ndarray:
+    """Bool over the grid: the bins that groups of every start saw."""
+    seen = [np.isfinite(groups).any(0) for groups in _by_start(landscape)]
+    return np.isfinite(landscape.entropy) & np.all(seen, axis=0)
+
+
+def _by_start(landscape: Landscape) -> list[np.ndarray]:
+    """(n, ...) groups of each start."""
+    starts = np.array(landscape.starts)
+    return [landscape.groups[starts == start] for start in sorted(set(landscape.starts))]
+
+
+def start_disagreement(
+    landscape: Landscape, statistic: Callable
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Largest difference of a statistic between groups that started from different ends.
+
+    The groups of each start are pooled like all groups are. Only `shared_by_starts` bins are
+    compared: what one start has not reached is missing, not contradicted. The variance of one
+    group comes from groups of equal start, and is taken to be the same for all starts.
+
+    Args:
+        landscape: with groups of at least two different starts.
+        statistic: maps (n, ...) entropies in nats to (n, ...) numbers.
+
+    Returns:
+        The difference, its standard error (that of the two smallest starts) and its normal score;
+        NaN where starts cannot be compared, or fewer than two degrees of freedom are left.
+    """
+    members = _by_start(landscape)
+    freedom = len(landscape.groups) - len(members)
+    if len(members) < 2 or freedom < 2:
+        empty = np.full_like(statistic(landscape.entropy[None])[0], np.nan)
+        return empty, empty, empty
+    shared = np.where(shared_by_starts(landscape), landscape.entropy, np.nan)
+    values, squares = [], 0.0
+    for groups in members:
+        part = replace(landscape, entropy=shared, groups=groups)
+        values.append(statistic(aligned(part, pooled(groups)[None]))[0])
+        if len(groups) > 1:
+            factor = len(groups) * (len(groups) - 1)
+            squares = squares + factor * jackknife(statistic(leave_one_out(part))) ** 2
+    spread = np.ptp(values, axis=0)
+    error = np.sqrt(squares / freedom * 2 / min(map(len, members)))
+    known = error > 0
+    t = np.where(known, spread, 0.0) / np.where(known, error, 1.0)
+    return spread, error, np.where(known, normal_score(t, freedom), np.nan)

@@ -1,0 +1,256 @@
+"""A landscape and a training in words: the end of `glassgrok quickstart` and `glassgrok show`."""
+
+from statistics import NormalDist
+
+import numpy as np
+
+from glassgrok.analysis.equilibrium import (
+    EquilibriumCurve,
+    HighEntropyAdvantage,
+    equilibrium_curve,
+    generalisation_loss,
+    high_entropy_advantage,
+    observable_curve,
+)
+from glassgrok.analysis.groups import shared_by_starts, start_disagreement
+from glassgrok.analysis.rows import row_entropy, row_mean
+from glassgrok.landscape import Axis, Landscape
+
+GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
+
+
+def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int = 4) -> list[str]:
+    """What was measured, how well, and what it says; fewer than 20 lines.
+
+    Args:
+        landscape: over u and A, or over u alone.
+        history: xarray.Dataset of a training over (step, copy), or None; copy 0 is the trajectory.
+        level: smooth test accuracy that counts as generalising in equilibrium.
+        rows: at how many train losses the high-entropy advantage is quoted.
+
+    Returns:
+        The lines.
+    """
+    lines = describe_training(history) if history is not None else []
+    lines += describe_coverage(landscape) + describe_starts(landscape)
+    if len(landscape.grid.axes) == 1:
+        return lines
+    curve = equilibrium_curve(landscape)
+    lines += describe_equilibrium(landscape, curve, level)
+    if history is not None:
+        one = history.isel(copy=0)
+        advantage = high_entropy_advantage(
+            landscape, one["ln_train_loss"].values, one["smooth_test_accuracy"].values
+        )
+        lines += describe_advantage(curve, advantage, rows)
+    return lines
+
+
+def summary(landscape: Landscape, history=None, level: float = 0.9, rows: int = 4) -> str:
+    """`describe` as one text.
+
+    Args:
+        landscape, history, level, rows: as in `describe`.
+
+    Returns:
+        The text.
+    """
+    return "\n".join(describe(landscape, history, level, rows))
+
+
+def describe_training(history, level: float = 0.99) -> list[str]:
+    """How many steps memorising and generalising took, over all copies.
+
+    Args:
+        history: xarray.Dataset over (step, copy) with the hard accuracies.
+        level: accuracy that counts as done.
+
+    Returns:
+        Two lines; the second has the ratio where it exists.
+    """
+    train, test = (
+        history["step"].where(history[f"{name}_accuracy"] >= level).min("step").values
+        for name in ("train", "test")
+    )
+    both = np.isfinite(train) & np.isfinite(test) & (train > 0)
+    ratio = f"; ratio {np.median(test[both] / train[both]):.3g}" if both.any() else ""
+    return [
+        _steps(f"Memorising (train accuracy {level:g})", train) + ".",
+        _steps(f"Generalising (test accuracy {level:g})", test) + ratio + ".",
+    ]
+
+
+def _steps(what: str, steps: np.ndarray) -> str:
+    done = steps[np.isfinite(steps)]
+    copies = f"{len(done)} of {len(steps)} copies"
+    if not len(done):
+        return f"{what}: in {copies}"
+    spread = f", {done.min():.0f} to {done.max():.0f} in {copies}" if len(steps) > 1 else ""
+    return f"{what}: after {np.median(done):.0f} steps{spread}"
+
+
+def describe_coverage(landscape: Landscape) -> list[str]:
+    """How much of the grid was reached, and how large the error bars are.
+
+    Args:
+        landscape: any.
+
+    Returns:
+        A line.
+    """
+    known = np.isfinite(landscape.entropy)
+    reached = f"{known.sum()} of {known.size} bins"
+    if known.ndim == 2:
+        rows = known.any(1)
+        reached += f" in {rows.sum()} of {rows.size} rows"
+    errors = landscape.entropy_error[known & np.isfinite(landscape.entropy_error)]
+    bars = "no error bars"
+    if len(errors):
+        bars = f"S ± {np.median(errors):.2g} nat in the median bin, ± {errors.max():.2g} at worst"
+    return [f"Sampled: {reached}; {bars}."]
+
+
+def describe_starts(landscape: Landscape) -> list[str]:
+    """Whether groups that started from different ends agree.
+
+    They do not where the largest normal score of n comparisons is above the one that chance
+    exceeds once in a hundred times, P(|z| > limit) = 0.01/n (Bonferroni), or where most scores
+    are above 2.
+
+    Args:
+        landscape: any.
+
+    Returns:
+        A line on what is compared, one on S(u), and of a 2-D landscape one on the equilibrium A.
+    """
+    names = sorted(set(landscape.starts))
+    if len(names) < 2:
+        return ["Groups did not start from different ends, so their agreement proves nothing."]
+    u, *rest = landscape.grid.axes
+    shared, known = shared_by_starts(landscape).sum(), np.isfinite(landscape.entropy).sum()
+    lines = [
+        f"Groups started from {', '.join(names)}, on the {shared} of {known} bins that all saw:",
+        _agreement(u, "S(u)", " nat", start_disagreement(landscape, _marginal)),
+    ]
+    if rest:
+        comparison = start_disagreement(landscape, lambda s: row_mean(s, rest[0].centers))
+        lines.append(_agreement(u, "mean A", "", comparison))
+    return lines
+
+
+def _marginal(entropy: np.ndarray) -> np.ndarray:
+    """(n, nu) S(u) of (n, nu) or (n, nu, nA) entropies."""
+    return row_entropy(entropy) if entropy.ndim == 3 else entropy
+
+
+def _agreement(u: Axis, quantity: str, unit: str, comparison) -> str:
+    spread, error, score = comparison
+    n = int(np.isfinite(score).sum())
+    if not n:
+        return f"  {quantity} cannot be compared: too few groups saw the same rows."
+    worst = np.nanargmax(score)
+    limit = -NormalDist().inv_cdf(0.01 / (2 * n))
+    beyond = int((score > 2).sum())
+    verdict = "agrees" if score[worst] < limit and beyond <= n / 2 else "does NOT agree"
+    return (
+        f"  {quantity} {verdict}: {spread[worst]:.2g} ± {error[worst]:.2g}{unit} at {_name(u)} "
+        f"{u.centers[worst]:.2f}, z = {score[worst]:.1f} "
+        f"(limit {limit:.1f}; {beyond} of {n} above 2)."
+    )
+
+
+def _name(axis: Axis) -> str:
+    return "ln train loss" if axis.name == "ln_loss" else axis.name
+
+
+def describe_equilibrium(
+    landscape: Landscape, curve: EquilibriumCurve, level: float = 0.9
+) -> list[str]:
+    """At which train loss the equilibrium network generalises.
+
+    Args:
+        landscape: over u and A.
+        curve: its `equilibrium_curve`.
+        level: smooth test accuracy.
+
+    Returns:
+        A line or two, and one on the rows that cannot be trusted, if any.
+    """
+    sampled = np.isfinite(curve.accuracy)
+    trusted = sampled & (curve.at_gap <= GAP)
+    if not sampled.any():
+        return ["No row was sampled, so nothing is known of equilibrium."]
+    doubtful = (
+        f"Not quoted: {sampled.sum() - trusted.sum()} of {sampled.sum()} rows whose largest S lies "
+        "beside unsampled bins, so weight may be missing."
+    )
+    if not trusted.any():
+        return [doubtful]
+    curve = curve._replace(
+        accuracy=np.where(trusted, curve.accuracy, np.nan),
+        replicates=np.where(trusted, curve.replicates, np.nan),
+    )
+    value, error = generalisation_loss(curve, level)
+    lowest, highest = np.flatnonzero(trusted)[[0, -1]]
+    bottom = f"ln train loss {curve.ln_loss[lowest]:.2f}"
+    target = f"smooth test accuracy A = {level:g}"
+    lines = [f"Equilibrium reaches {target} at ln train loss {_pm(value, error, '.2f')}."]
+    if curve.accuracy[highest] >= level:
+        lines = [f"Equilibrium has {target} already at ln train loss {curve.ln_loss[highest]:.2f}."]
+    elif np.isnan(value):
+        accuracy = _pm(curve.accuracy[lowest], curve.accuracy_error[lowest], ".2f")
+        lines = [f"Equilibrium stays below {target}: {accuracy} at {bottom}."]
+    if "test_accuracy" in landscape.extras:
+        hard = observable_curve(landscape, "test_accuracy")[lowest]
+        lines.append(f"At {bottom} equilibrium gets {hard:.2f} of the test examples right.")
+    return lines if trusted[sampled].all() else [*lines, doubtful]
+
+
+def describe_advantage(
+    curve: EquilibriumCurve, advantage: HighEntropyAdvantage, rows: int = 4
+) -> list[str]:
+    """The high-entropy advantage at a few train losses, and whether it exceeds its error.
+
+    Args:
+        curve: of `equilibrium_curve`.
+        advantage: of `high_entropy_advantage`.
+        rows: how many train losses.
+
+    Returns:
+        A table: two lines of heading, and one for each train loss.
+    """
+    usable = np.flatnonzero(np.isfinite(advantage.accuracy) & (curve.at_gap <= GAP))
+    if not len(usable):
+        return [
+            "High-entropy advantage unknown: training and the sampled rows share no train loss."
+        ]
+    # Not the first and last row: the edges of the grid are the worst sampled.
+    inner = np.linspace(0, len(usable) - 1, rows + 2)[1:-1].round().astype(int)
+    return [
+        "Equilibrium over training (* beyond two standard errors, ≥ training's bin not sampled):",
+        f"  {'ln train loss':>13}{'A training':>13}{'A equilibrium':>15}{'advantage':>17}"
+        f"{'in S (nat)':>19}",
+        *(_advantage(curve, advantage, i) for i in sorted(set(usable[inner]), reverse=True)),
+    ]
+
+
+def _advantage(curve: EquilibriumCurve, advantage: HighEntropyAdvantage, i: int) -> str:
+    bound = not np.isfinite(advantage.nats[i])
+    nats = advantage.nats_at_least[i] if bound else advantage.nats[i]
+    depth = ("≥ " if bound else "") + _measured(nats, advantage.nats_error[i], ".1f")
+    accuracy = _measured(advantage.accuracy[i], advantage.accuracy_error[i], ".2f")
+    return (
+        f"  {curve.ln_loss[i]:13.2f}{advantage.training_accuracy[i]:13.2f}"
+        f"{curve.accuracy[i]:15.2f}{accuracy:>17}"
+        f"{depth if np.isfinite(nats) else 'unknown':>19}"
+    ).rstrip()
+
+
+def _pm(value: float, error: float, digits: str) -> str:
+    """`value ± one standard error`; the error is ? where unknown."""
+    return f"{value:{digits}} ± {error:{digits}}" if np.isfinite(error) else f"{value:{digits}} ± ?"
+
+
+def _measured(value: float, error: float, digits: str) -> str:
+    """A value and its error, with a star where the one exceeds twice the other."""
+    return _pm(value, error, digits) + (" *" if abs(value) > 2 * error else "  ")

@@ -1,0 +1,66 @@
+"""What a run shows in the terminal while it works."""
+
+import sys
+import time
+from contextlib import contextmanager
+
+
+@contextmanager
+def display():
+    """Live progress in a terminal; elsewhere a line every ten seconds."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
+        tasks = {}
+
+        def show(now):
+            # The stages of the sampler share one bar, as they share its steps.
+            bar = now.stage if now.stage in ("train", "starts") else "sample"
+            if bar not in tasks:
+                tasks[bar] = bars.add_task(bar, total=now.total, told="")
+            told = _told(now)
+            bars.update(tasks[bar], completed=now.step, description=now.stage, told=told)
+
+        yield show
+
+
+def _lines():
+    last = [0.0, ""]
+
+    def show(now):
+        if now.stage != last[1] or time.monotonic() - last[0] >= 10:
+            last[:] = time.monotonic(), now.stage
+            line = f"{now.stage}: step {now.step:,} of {now.total:,}, {_told(now)}"
+            print(line.rstrip(", "), file=sys.stderr, flush=True)
+
+    return show
+
+
+def _told(now) -> str:
+    """What a block showed, in a few words."""
+    values, words = now.values, []
+    unit = "steps/s" if now.stage in ("train", "starts") else "walker-steps/s"
+    if now.rate:
+        words.append(f"{now.rate:,.0f} {unit}")
+    if "ln_train_loss" in values:
+        words.append(f"u {values['ln_train_loss']:.2f}")
+        words.append(f"test accuracy {values['test_accuracy']:.2f}")
+    if "coverage" in values:
+        if now.stage != "ladder":  # it has no bins
+            words.append(f"coverage {values['coverage']:.0%}")
+        words.append(f"u {values['u_low']:.1f} to {values['u_high']:.1f}")
+        words.append(f"worst |T-1| {values['temperature_deviation']:.2f}")
+    if now.seconds_left == now.seconds_left:
+        minutes, seconds = divmod(round(now.seconds_left), 60)
+        words.append(f"{minutes}:{seconds:02d} left")
+    return ", ".join(words)

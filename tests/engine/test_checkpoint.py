@@ -1,0 +1,138 @@
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassgrok.engine.checkpoint import Checkpoints
+
+
+class Inner(NamedTuple):
+    key: Any
+    position: Any
+
+
+class State(NamedTuple):
+    step: int
+    dt: float
+    on: bool
+    inner: Inner
+    entropy: Any
+    visits: Any
+    nothing: Any
+    total: Any
+
+
+def state(step):
+    rng = np.random.default_rng(step)
+    return State(
+        step=step,
+        dt=0.1 + step / 3,
+        on=True,
+        inner=Inner(
+            rng.integers(0, 2**32, (4, 2), np.uint32), rng.normal(size=(4, 3)).astype(np.float32)
+        ),
+        entropy=rng.normal(size=(120, 130)) * 1e300,
+        visits=rng.integers(0, 2**62, 7),
+        nothing=np.zeros((0, 3), np.float32),
+        total=np.float64(1 / 3),
+    )
+
+
+def same(one, two):
+    assert type(one) is type(two)
+    if isinstance(one, tuple):
+        assert all(same(a, b) for a, b in zip(one, two, strict=True))
+        return True
+    if isinstance(one, np.ndarray):
+        assert (one.dtype, one.shape) == (two.dtype, two.shape)
+        return one.tobytes() == two.tobytes()
+    return one == two
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, state(step), {"mark": step})
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 3]
+    return tmp_path / "checkpoints"
+
+
+def largest(folder, step):
+    files = [f for f in (folder / str(step)).rglob("*") if f.is_file()]
+    return max(files, key=lambda f: f.stat().st_size)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_everything_comes_back_with_its_type(folder):
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(state(0))
+    assert (restored.step, restored.about) == (3, {"mark": 3})
+    assert same(restored.tree, state(3))
+
+
+def test_nothing_to_restore(tmp_path):
+    with Checkpoints(tmp_path / "none") as checkpoints:
+        assert checkpoints.restore(state(0)) is None
+
+
+def test_what_is_saved_is_what_it_was_at_the_call(tmp_path):
+    values = np.zeros(100_000)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"jax": jnp.arange(3), "values": values})
+        values += 1
+        checkpoints.wait()
+        tree = checkpoints.restore({"jax": 0, "values": 0}).tree
+    assert not tree["values"].any()
+    assert tree["jax"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, capsys, damage):
+    path = largest(folder, 3)
+    if damage == "flip":
+        flip(path)
+    elif damage == "truncate":
+        path.write_bytes(path.read_bytes()[:10])
+    else:
+        path.unlink()
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(state(0))
+        assert same(restored.tree, state(2))
+        checkpoints.save(3, state(3))  # the damaged one is out of the way
+        checkpoints.wait()
+        assert checkpoints.restore(state(0)).step == 3
+    assert "step 3" in capsys.readouterr().err
+
+
+def test_all_damaged(folder):
+    for step in (2, 3):
+        flip(largest(folder, step))
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(ValueError, match=r"None of the checkpoints \[3, 2\]"):
+            checkpoints.restore(state(0))
+        assert checkpoints.steps() == [2, 3]  # for whoever knows better
+
+
+def test_another_structure_is_refused(folder):
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.raises(ValueError, match="another version of glassgrok"),
+    ):
+        checkpoints.restore({"step": 0})
+
+
+def test_a_failed_write_is_told(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, {"x": np.zeros(3)})
+        checkpoints.wait()
+        checkpoints.save(2, {"x": np.array([object()])})
+        with pytest.raises(OSError, match="could not be written"):
+            checkpoints.wait()

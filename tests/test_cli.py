@@ -1,0 +1,153 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from glassgrok import cli
+
+TINY = """
+task: {modulus: 5}
+model: {d_model: 8, heads: 2, d_head: 4, d_mlp: 16}
+training: {steps: 200, learning_rate: 1e-2, block: 50}
+grid: {ln_loss: {low: -4, bins: 10}, test_accuracy: {bins: 5}}
+sampler: {steps: 1500, walkers: 16, tile: 2, groups: 8, block: 50, ladder_steps: 100}
+trained_starts: false
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+def start(*words):
+    # What the interrupted process compiled, the one that resumes need not compile again.
+    cache = {"JAX_COMPILATION_CACHE_DIR": os.path.abspath("cache")}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "glassgrok", *words],
+        env=os.environ | cache,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def done(*words):
+    process = start(*words)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_help_and_version_in_a_process(here):
+    code, out, err = done("--help")
+    assert (code, err) == (0, "")
+    assert all(word in out for word in ("quickstart", "train", "sample", "resume", "show", "plot"))
+    code, out, err = done("--version")
+    assert (code, out.split()[0], err) == (0, "glassgrok", "")
+
+
+def test_a_mistake_in_a_process(here):
+    code, out, err = done("sampel")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Did you mean sample?" in err
+
+
+@pytest.mark.parametrize("command", ["quickstart", "train", "sample", "resume", "show", "plot"])
+def test_help_of_each_command(capsys, command):
+    assert cli.main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    if command in ("quickstart", "train", "sample"):
+        assert "--sampler.walkers" in out
+        assert "--overwrite" in out
+    else:
+        assert "DIR" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["sample"], ["needs a config", "nothing"]),
+        (["sample", "--out", "x"], ["needs a config", "--out"]),
+        (["sample", "absent.yaml"], ["no file absent.yaml"]),
+        (["sample", "tiny.yaml", "--sampler.walkerz", "3"], ["--sampler.walkerz", "Did you mean"]),
+        (["sample", "tiny.yaml", "--sampler.steps", "-3"], ["steps must be at least 1", "-3"]),
+        (["sample", "tiny.yaml", "--task.modulus", "x"], ["--task.modulus", "'x'"]),
+        (["sample", "tiny.yaml", "--task.modulus", "1"], ["modulus must be at least 2"]),
+        (["sample", "tiny.yaml", "--task.train-fraction", "1"], ["train_fraction", "1"]),
+        (["sample", "tiny.yaml", "--task.operation", "x?y"], ["operation 'x?y'", "x+y"]),
+        (["sample", "tiny.yaml", "--grid.ln-loss.low", "3"], ["upwards", "3"]),
+        (["sample", "tiny.yaml", "--devices", "0"], ["devices must be at least 1"]),
+        (["sample", "tiny.yaml", "--devices", "3"], ["3 devices", "tiles"]),
+        (["sample", "tiny.yaml", "--out", "tiny.yaml"], ["is a file"]),
+        (["sample", "tiny.yaml", "--out", "."], ["not a glassgrok run"]),
+        (["sample", "broken.yaml"], ["not valid YAML"]),
+        (["resume"], ["DIR"]),
+        (["resume", "absent"], ["no folder absent"]),
+        (["resume", "."], ["not a glassgrok run"]),
+        (["show", "tiny.yaml"], ["is a file"]),
+        (["plot", "."], ["not a glassgrok run"]),
+        (["show", ".", "extra"], ["extra"]),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(here, capsys, words, parts):
+    Path("broken.yaml").write_text("task: [")
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("glassgrok: ")
+    assert all(part in err for part in parts), err
+    assert {entry.name for entry in here.iterdir()} == {"tiny.yaml", "broken.yaml"}
+
+
+def test_train_then_overwrite(here, capsys):
+    assert cli.main(["train", "tiny.yaml", "--out", "a", "--training.steps", "60"]) == 0
+    assert "Memorising" in capsys.readouterr().out
+    assert {"training.nc", "training.png", "summary.txt"} <= {p.name for p in Path("a").iterdir()}
+    assert "steps: 60" in Path("a/config.yaml").read_text()
+    assert cli.main(["train", "tiny.yaml", "--out", "a"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert "steps: 60" in Path("a/config.yaml").read_text()
+    assert cli.main(["train", "tiny.yaml", "--out", "a", "--overwrite"]) == 0
+    assert "steps: 200" in Path("a/config.yaml").read_text()
+
+
+def test_sample_interrupt_show_resume_show_plot(here, capsys):
+    process = start("sample", "tiny.yaml", "--out", "run one")
+    for line in process.stderr:
+        if line.startswith("ladder"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "glassgrok resume 'run one'" in err
+
+    assert cli.main(["show", "run one"]) == 0
+    out = capsys.readouterr().out
+    assert "is not finished" in out
+    assert "of 1,500" in out
+
+    began = time.time()
+    code, told, err = done("resume", "run one")
+    assert code == 0, err
+    assert "Traceback" not in err
+    for name in ("landscape.nc", "landscape.png", "training.png", "summary.txt"):
+        assert (Path("run one") / name).stat().st_mtime >= began - 1
+    assert (Path("run one") / "landscape.png").stat().st_size < 2**20
+
+    capsys.readouterr()
+    assert cli.main(["show", "run one"]) == 0
+    assert capsys.readouterr().out.strip() in told
+    assert cli.main(["resume", "run one"]) == 0
+    assert "is finished" in capsys.readouterr().out
+    (Path("run one") / "landscape.png").unlink()
+    assert cli.main(["plot", "run one"]) == 0
+    assert (Path("run one") / "landscape.png").exists()
