@@ -160,8 +160,8 @@ class Landscape:
             else up to one constant, the smallest bin at 0.
         entropy_error: one standard error of `entropy`, from independent groups of walkers.
         visits: int64, production samples in the bin.
-        groups: (G, ...) the entropy as each independent group saw it, aligned; NaN where a group
-            saw nothing.
+        groups: (G, ...) what each independent group contributes: entropy = ln mean_g exp(groups_g),
+            where NaN, a group that saw nothing, counts as exp(-inf).
         starts: (G,) what each group started from.
         extras: name -> mean over the bin of another observable (a network's hard accuracies).
         normalised: whether the constant is absolute.

@@ -37,7 +37,7 @@ def estimate(reference: np.ndarray, visits: np.ndarray, weight: np.ndarray) -> E
         weight: (G, bins) sum of exp(V - reference) of each group.
 
     Returns:
-        An Estimate; bins that fewer than three groups visited are NaN.
+        An Estimate; bins that fewer than `SEEN_BY` groups visited are NaN.
     """
     groups = len(visits)
     seen = (weight > 0).sum(axis=0) >= min(SEEN_BY, groups)

@@ -1,0 +1,188 @@
+"""The report, on landscapes and trainings whose answer is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from glassgrok.analysis import report
+from glassgrok.analysis.groups import pooled
+from glassgrok.landscape import Axis, Grid, Landscape
+
+GRID = Grid(Axis("ln_loss", -8.0, 0.0, 16), Axis("test_accuracy", 0.0, 1.0, 20))
+STARTS = ("memorising", "generalising") * 3
+
+
+def landscape(noise=0.3, seed=0) -> Landscape:
+    """The ridge runs from A = 0.35 at u = 0 to 0.95 at u = -8; each row has a width of 0.07."""
+    u, a = (axis.centers for axis in GRID.axes)
+    entropy = 40 * u[:, None] - (a - 0.35 + 0.075 * u[:, None]) ** 2 / (2 * 0.07**2)
+    random = np.random.default_rng(seed).normal(size=(6, *GRID.shape))
+    groups = entropy + noise * random
+    error = groups.std(0, ddof=1) / np.sqrt(6)
+    visits = np.full(GRID.shape, 1000)
+    extras = {"test_accuracy": np.broadcast_to(a, GRID.shape)}
+    return Landscape(GRID, pooled(groups), error, visits, groups, STARTS, extras)
+
+
+def one_axis() -> Landscape:
+    whole = landscape()
+    column = (whole.entropy, whole.entropy_error, whole.visits)
+    return Landscape(
+        Grid(GRID.axes[0]), *(x[:, 5] for x in column), whole.groups[:, :, 5], whole.starts
+    )
+
+
+def history(test_steps=(1000, 3000, 2000)) -> xr.Dataset:
+    """Copies that memorise at step 100; copy 0 falls through u at a smooth accuracy of 0.2."""
+    step = np.arange(0, 4001, 100)
+    copies = len(test_steps)
+    test = np.where(step[:, None] >= np.array(test_steps), 1.0, 0.2)
+    values = {
+        "ln_train_loss": 1.0 - 10.0 * np.minimum(step / 500, 1.0)[:, None] * np.ones(copies),
+        "train_accuracy": np.where(step >= 100, 0.995, 0.1)[:, None] * np.ones(copies),
+        "test_accuracy": test,
+        "smooth_test_accuracy": test,
+    }
+    data = {name: (("step", "copy"), value) for name, value in values.items()}
+    return xr.Dataset(data, {"step": step})
+
+
+def table(lines) -> list[str]:
+    """The rows of the high-entropy advantage, each cut into its words."""
+    start = next(i for i, line in enumerate(lines) if line.startswith("Equilibrium over training"))
+    return [line.split() for line in lines[start + 2 :]]
+
+
+def test_the_report_fits_on_a_screen():
+    lines = report.describe(landscape(), history())
+    assert len(lines) < 20
+    assert max(map(len, lines)) <= 100
+    assert report.summary(landscape(), history()) == "\n".join(lines)
+
+
+def test_training_gives_the_median_and_range_over_copies():
+    assert report.describe_training(history()) == [
+        "Memorising (train accuracy 0.99): after 100 steps, 100 to 100 in 3 of 3 copies.",
+        "Generalising (test accuracy 0.99): after 2000 steps, 1000 to 3000 in 3 of 3 copies; "
+        "ratio 20.",
+    ]
+
+
+def test_training_that_never_generalises():
+    text = report.describe_training(history((9999, 9999)))[1]
+    assert text == "Generalising (test accuracy 0.99): in 0 of 2 copies."
+    text = report.describe_training(history((700, 9999)))[1]
+    assert "after 700 steps, 700 to 700 in 1 of 2 copies" in text
+
+
+def test_training_of_one_copy():
+    assert report.describe_training(history((700,)))[1].endswith("after 700 steps; ratio 7.")
+
+
+def test_coverage_counts_bins_rows_and_errors():
+    full = landscape()
+    entropy = full.entropy.copy()
+    entropy[0], entropy[5, :4] = np.nan, np.nan
+    error = np.full(GRID.shape, 0.5)
+    error[3, 3] = 7.0
+    assert report.describe_coverage(replace(full, entropy=entropy, entropy_error=error)) == [
+        "Sampled: 296 of 320 bins in 15 of 16 rows; S ± 0.5 nat in the median bin, ± 7 at worst."
+    ]
+
+
+def test_starts_agree_and_disagree():
+    whole = landscape()
+    first, *verdicts = report.describe_starts(whole)
+    assert (
+        first
+        == "Groups started from generalising, memorising, on the 320 of 320 bins that all saw:"
+    )
+    assert [v.strip().split(":")[0] for v in verdicts] == [
+        "S(u) agrees",
+        "mean A agrees",
+    ]
+    u, a = (axis.centers for axis in GRID.axes)
+    for tilt, wrong in ((a[None], "mean A"), (u[:, None], "S(u)")):
+        groups = whole.groups + np.array([3.0, -3.0] * 3)[:, None, None] * tilt
+        text = report.describe_starts(replace(whole, groups=groups))
+        assert any(line.startswith(f"  {wrong} does NOT agree") for line in text)
+    assert "proves nothing" in report.describe_starts(replace(whole, starts=("random",) * 6))[0]
+    few = replace(whole, groups=whole.groups[:2], starts=STARTS[:2])
+    assert "S(u) cannot be compared" in report.describe_starts(few)[1]
+
+
+def test_starts_disagree_where_most_rows_do():
+    score = np.array([2.2, 2.2, 2.2, 1.0])
+    one = np.ones(4)
+    assert "NOT agree" in report._agreement(GRID.axes[0], "S(u)", "", (score, one, score))
+    score[0] = 1.0
+    assert " agrees" in report._agreement(GRID.axes[0], "S(u)", "", (score, one, score))
+
+
+def test_equilibrium_generalises_where_the_ridge_does():
+    text = report.summary(landscape(noise=1e-3), level=0.65)
+    assert "reaches smooth test accuracy A = 0.65 at ln train loss -4.00 ± 0.00" in text
+    text = report.summary(landscape(noise=0.1), level=0.99)
+    assert "stays below smooth test accuracy A = 0.99: 0.9" in text
+    assert "± 0.00 at ln train loss -7.75." in text
+    text = report.summary(landscape(), level=0.3)
+    assert "has smooth test accuracy A = 0.3 already at ln train loss -0.25" in text
+
+
+def test_rows_with_a_gap_on_the_ridge_are_named_and_not_quoted():
+    whole = landscape(noise=1e-3)
+    entropy = whole.entropy.copy()
+    entropy[:8, 14:] = np.nan
+    lines = report.describe(replace(whole, entropy=entropy), history())
+    assert any(s.startswith("Not quoted: 8 of 16 rows whose largest S lies beside") for s in lines)
+    assert any("A = 0.9: 0.63 ± 0.00 at ln train loss -3.75" in s for s in lines)
+    quoted = [float(row[0]) for row in table(lines)]
+    assert len(quoted) == 4
+    assert min(quoted) >= -3.75
+    nowhere = np.where(np.arange(20) == 8, whole.entropy, np.nan)
+    text = report.summary(replace(whole, entropy=nowhere), history())
+    assert "Not quoted: 16 of 16 rows" in text
+    assert "smooth test accuracy" not in text
+
+
+def test_advantage_has_its_values_and_errors():
+    rows = table(report.describe(landscape(noise=0.1), history(), rows=2))
+    assert len(rows) == 2
+    for u, training, equilibrium, advantage, _, _, star, nats, *error in rows:
+        exact = 0.35 - 0.075 * float(u) - 0.2
+        assert float(training) == 0.2
+        assert float(equilibrium) == pytest.approx(exact + 0.2, abs=0.011)
+        assert float(advantage) == pytest.approx(exact, abs=0.011)
+        assert float(nats) == pytest.approx(exact**2 / (2 * 0.07**2), abs=0.5)
+        assert star == error[-1] == "*"
+
+
+def test_advantage_within_error_unknown_or_bounded():
+    whole, past = landscape(noise=0.1), history()
+    u = GRID.axes[0].centers
+    past["smooth_test_accuracy"] = 0.35 - 0.075 * past["ln_train_loss"]
+    assert any(row[-1] != "*" for row in table(report.describe(whole, past)))
+    single = replace(whole, groups=whole.groups[:1], starts=STARTS[:1])
+    assert table(report.describe(single, past))[-1][-1] == "?"
+    hidden = np.where(GRID.axes[1].centers < 0.3, np.nan, whole.entropy)
+    assert "≥" in table(report.describe(replace(whole, entropy=hidden), history()))[-1]
+    away = history()
+    away["ln_train_loss"] = away["ln_train_loss"] * 0 + u[0] - 5
+    assert "share no train loss" in report.describe(whole, away)[-1]
+
+
+def test_empty_and_one_dimensional_landscapes_have_a_report():
+    whole = landscape()
+    empty = replace(
+        whole,
+        entropy=whole.entropy * np.nan,
+        entropy_error=whole.entropy * np.nan,
+        groups=whole.groups * np.nan,
+    )
+    text = report.summary(empty, history())
+    assert "Sampled: 0 of 320 bins in 0 of 16 rows; no error bars." in text
+    assert "No row was sampled" in text
+    assert report.summary(one_axis()).startswith("Sampled: 16 of 16 bins; S ±")
+    assert len(report.describe(one_axis(), history())) == 5
