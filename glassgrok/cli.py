@@ -173,9 +173,7 @@ def _start(command: str, config, words: list[str], out: Path, kind: str) -> int:
     from glassgrok.engine import folder
 
     folder.check_free(options.out, options.overwrite)
-    return _work(
-        options.out, options.config, options.machine, kind=kind, overwrite=options.overwrite
-    )
+    return _work(options.out, options.config, options.machine, kind, overwrite=options.overwrite)
 
 
 def _resume(words: list[str]) -> int:
@@ -189,7 +187,8 @@ def _resume(words: list[str]) -> int:
         if not (path / folder.SUMMARY).exists():
             results.conclude(path)
         return 0
-    return _work(path, config.load(path / folder.CONFIG), options.machine, resume=True)
+    kind = folder.read_provenance(path)["job"]
+    return _work(path, config.load(path / folder.CONFIG), options.machine, kind, resume=True)
 
 
 def _show(words: list[str]) -> int:
@@ -254,9 +253,11 @@ def _plain(box: str, command: str) -> str:
 # --- a run in the terminal --------------------------------------------------------------------
 
 
-def _work(path: Path, config, machine: Machine, **how) -> int:
+def _work(path: Path, config, machine: Machine, kind: str, **how) -> int:
     """Run with live progress, then tell and draw the results."""
-    devices = _split_cpu(config.sampler.tiles, machine.devices)
+    devices = machine.devices
+    if kind == "sample":  # training runs on one device, with all cores
+        devices = _split_cpu(config.sampler.tiles, devices)
     from glassgrok import results
     from glassgrok.engine.run import Stopped, run
 
@@ -270,6 +271,7 @@ def _work(path: Path, config, machine: Machine, **how) -> int:
                 checkpoint_seconds=machine.checkpoint_seconds,
                 command=words,
                 on_progress=show,
+                kind=kind,
                 **how,
             )
     except Stopped as stop:
@@ -285,13 +287,19 @@ def _work(path: Path, config, machine: Machine, **how) -> int:
 
 def _split_cpu(tiles: int, wanted: int | None) -> int | None:
     """Make one JAX device of each core, before JAX looks; returns how many devices to use."""
-    # With fewer threads than partitions, programs that wait for each other never end.
-    os.environ.setdefault("NPROC", "16")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" in flags:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = wanted or max(n for n in range(1, cores + 1) if tiles % n == 0)
+    if parts > 1:
+        # Devices keep all cores busy; threads inside each matrix product would fight for them.
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    if parts > cores:
+        # With fewer threads than partitions, programs that wait for each other never end.
+        os.environ.setdefault("NPROC", str(4 * parts))
     import jax
 
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        parts = wanted or max(n for n in range(1, cores + 1) if tiles % n == 0)
-        with suppress(RuntimeError):  # JAX has looked already: called from a running program
-            jax.config.update("jax_num_cpu_devices", parts)
+    with suppress(RuntimeError):  # JAX has looked already: called from a running program
+        jax.config.update("jax_num_cpu_devices", parts)
     return wanted

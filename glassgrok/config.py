@@ -129,8 +129,8 @@ class GridConfig:
         test_accuracy: A, the smooth test accuracy.
     """
 
-    ln_loss: AxisConfig = AxisConfig(-8.0, -1.0, 28)
-    test_accuracy: AxisConfig = AxisConfig(0.0, 1.0, 20)
+    ln_loss: AxisConfig = AxisConfig(-8.0, -2.0, 24)
+    test_accuracy: AxisConfig = AxisConfig(0.4, 1.0, 15)
 
 
 @dataclass(frozen=True)

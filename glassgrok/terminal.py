@@ -58,6 +58,8 @@ def _told(now) -> str:
     if "coverage" in values:
         if now.stage != "ladder":  # it has no bins
             words.append(f"coverage {values['coverage']:.0%}")
+        if now.stage != "ladder" and values["on_grid"] < 0.5:
+            words.append(f"only {values['on_grid']:.0%} of the steps on the grid")
         words.append(f"u {values['u_low']:.1f} to {values['u_high']:.1f}")
         words.append(f"worst |T-1| {values['temperature_deviation']:.2f}")
     if now.seconds_left == now.seconds_left:

@@ -20,6 +20,7 @@ from glassgrok.landscape import Grid, Landscape
 from glassgrok.plots.training import training_curves
 
 LABELS = {"ln_loss": "ln train loss (nat)", "test_accuracy": "test accuracy (smooth)"}
+WORST = 3.0  # nats: bins with a larger error bar say nothing about the shape of a slice
 DEPTH = 40.0  # nats below the ridge at which the relative map ends
 UNSAMPLED = {"facecolor": "0.88", "edgecolor": "0.65", "hatch": "////", "linewidth": 0}
 # White to deep red stays apart from cividis (blue to yellow) also for the colour-blind.
@@ -74,7 +75,9 @@ def landscape_map(
     entropy = np.ma.masked_invalid(landscape.entropy)
     if relative:
         entropy = entropy - entropy.max(axis=1, keepdims=True)
-    low = -DEPTH if relative else None
+    low = None
+    if relative and entropy.count():
+        low = -min(DEPTH, 5 * np.ceil(max(-entropy.min(), 1.0) / 5))
     axes.add_patch(Rectangle((u.low, a.low), u.high - u.low, a.high - a.low, zorder=0, **UNSAMPLED))
     image = axes.pcolormesh(u.edges, a.edges, entropy.T, cmap="cividis", vmin=low, zorder=1)
     if entropy.count():
@@ -183,7 +186,8 @@ def entropy_slices(landscape: Landscape, axes: Axes, losses=None) -> Axes:
     """S along the accuracy at a few train losses, each with its maximum at 0.
 
     A valley between two maxima of one slice would be a barrier. The bars are one standard error
-    of the shape of the slice (`conditional_error`), not of its height.
+    of the shape of the slice (`conditional_error`), not of its height; bins where it exceeds 3 nats
+    are left out.
 
     Args:
         landscape: over u and A.
@@ -199,7 +203,8 @@ def entropy_slices(landscape: Landscape, axes: Axes, losses=None) -> Axes:
     """
     u, a = two_axes(landscape)
     error = conditional_error(landscape)
-    rows = np.flatnonzero(np.isfinite(landscape.entropy).sum(1) >= 2)
+    usable = error < WORST
+    rows = np.flatnonzero(usable.sum(1) >= 3)
     if losses is None:
         losses = (
             u.centers[rows[np.linspace(0, len(rows) - 1, 5).round().astype(int)]]
@@ -209,7 +214,7 @@ def entropy_slices(landscape: Landscape, axes: Axes, losses=None) -> Axes:
     chosen = sorted({rows[np.abs(u.centers[rows] - x).argmin()] for x in losses if len(rows)})
     colours = _shades(len(chosen))
     for i, colour, marker in zip(chosen, colours, "osD^v<>pP*" * len(chosen), strict=False):
-        known = np.isfinite(landscape.entropy[i])
+        known = usable[i]
         axes.errorbar(
             a.centers[known],
             landscape.entropy[i, known] - landscape.entropy[i, known].max(),
@@ -293,8 +298,11 @@ def landscape_figure(landscape: Landscape, history=None) -> Figure:
     curve = equilibrium_curve(landscape)
     trajectory = None if history is None else history_trajectory(history)
     landscape_map(landscape, absolute, trajectory, curve)
+    absolute.set_title("Entropy landscape", loc="left", pad=26, fontweight="bold")
     landscape_map(landscape, relative, trajectory, curve, relative=True)
+    relative.set_title("Depth below the ridge", loc="left", pad=26, fontweight="bold")
     entropy_slices(landscape, slices)
+    slices.set_title("Slices at fixed train loss", loc="left", fontweight="bold")
     if history is None:
         entropy_curve(landscape, last)
     else:

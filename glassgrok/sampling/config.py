@@ -56,9 +56,9 @@ class SamplerConfig:
     ladder_ratio: float = 2.0
     f0: float | Literal["auto"] = "auto"
     rise: float = 0.02
-    fall: float = 0.5
+    fall: float = 0.35
     decay: float = 0.05
-    coarse: float = 0.6
+    coarse: float = 0.75
     kernel: float = 1.0
     wall: float | Literal["auto"] = "auto"
     production: float = 0.5

@@ -31,6 +31,8 @@ from glassgrok.sampling.state import (
 from glassgrok.sampling.wang_landau import Schedule, deposit
 from glassgrok.system import System
 
+STRONGEST_WALL = 1000.0  # nats at one bin beyond the edge
+
 
 def advance(program: Program, state: SamplerState) -> tuple[SamplerState, Report]:
     """Run one block of whichever stage the run is in.
@@ -76,6 +78,9 @@ def _adaptation_block(program: Program, state: SamplerState):
         deposited=state.deposited + float(f) * int(visits.sum()),
         adaptation_visits=state.adaptation_visits + visits,
     )
+    if config.wall == "auto" and report.on_grid < 0.5:
+        # Walkers that wait beyond the edge deposit nothing and would never bring themselves back.
+        state = state._replace(wall=np.minimum(2 * state.wall, STRONGEST_WALL))
     if state.step - state.stage_step >= length:
         state = begin(state, PRODUCTION)
     return state, report

@@ -93,7 +93,7 @@ def test_relative_map_has_its_ridge_at_zero(landscape):
     rows = np.isfinite(landscape.entropy).any(1)
     np.testing.assert_allclose(values.max(axis=1)[rows], 0)
     assert values.max(axis=1).mask[~rows].all()
-    assert mesh.get_clim() == (-40, 0)
+    assert mesh.get_clim() == (-35, 0)
 
 
 def test_trajectory_colours_span_only_what_is_on_the_grid(landscape, history):
