@@ -1,4 +1,4 @@
-"""Axis, Grid, Landscape: the entropy S on a grid, and the potential V that interpolates it."""
+"""Axis, Grid, Landscape: the entropy S on a grid, and the potential V made of it."""
 
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -96,56 +96,65 @@ class Grid:
         return jnp.where(inside, index, 0), inside
 
 
-def interpolate(grid: Grid, table, wall, values):
-    """V(u, A): the multilinear interpolant of the bin centres, continued beyond the grid.
+def _padded(table, axes: int, numpy):
+    """The table with one more row on each side of each axis, continued linearly."""
+    for i in range(axes):
+        first, second = (numpy.take(table, numpy.array([k]), i) for k in (0, 1))
+        last, before = (numpy.take(table, numpy.array([k]), i) for k in (-1, -2))
+        table = numpy.concatenate([2 * first - second, table, 2 * last - before], i)
+    return table
 
-    Beyond the outermost centres V goes on with the slope it has there, so that walkers feel the
-    force that balances the entropy; beyond the edge a wall of `wall` nats times the squared
-    distance in bins is added (the role of Zhang et al. 2025, Eq. 6).
+
+def interpolate(grid: Grid, table, wall, values):
+    """V(u, A): a quadratic B-spline over the bins, continued beyond the grid.
+
+    The coefficients are the table itself: V and the force are continuous, linear tables are
+    reproduced exactly, and a bend of the table is rounded off (samples are weighted with the V they
+    felt, so this costs no accuracy). From the outermost bins on V is linear, with the slope it has
+    there, so that walkers feel the force that balances the entropy; beyond the edge a wall of
+    `wall` nats times the squared distance in bins is added (the role of Zhang et al. 2025, Eq. 6).
 
     Args:
         grid: the grid.
-        table: V at the bin centres, shaped like the grid, in nats.
+        table: V over the grid, in nats.
         wall: (axes,) nats at one bin beyond the edge of each axis.
         values: (axes,) the point.
 
     Returns:
         V, a scalar in nats; its exact gradient is what the walkers feel.
     """
-    cells, parts = [], []
-    rise = 0.0
+    table = _padded(table, len(grid.axes), jnp)
+    cells, weights = [], []
+    total = 0.0
     for axis, height, value in zip(grid.axes, wall, values, strict=True):
         place = (value - axis.low) / axis.width - 0.5
-        cell = jnp.clip(jnp.floor(place), 0, axis.bins - 2)
+        cell = jnp.clip(jnp.round(place), 0, axis.bins - 1)
+        part = place - cell
         cells.append(cell.astype(jnp.int32))
-        parts.append(place - cell)
+        weights.append((0.5 * (0.5 - part) ** 2, 0.75 - part**2, 0.5 * (0.5 + part) ** 2))
         beyond = jnp.maximum(-0.5 - place, 0.0) + jnp.maximum(place - (axis.bins - 0.5), 0.0)
-        rise = rise + height * beyond**2
-    total = rise
-    for corner in product((0, 1), repeat=len(cells)):
+        total = total + height * beyond**2
+    for sides in product(range(3), repeat=len(cells)):
         weight = 1.0
-        for part, side in zip(parts, corner, strict=True):
-            weight = weight * (part if side else 1.0 - part)
-        index = tuple(cell + side for cell, side in zip(cells, corner, strict=True))
+        for each, side in zip(weights, sides, strict=True):
+            weight = weight * each[side]
+        index = tuple(cell + side for cell, side in zip(cells, sides, strict=True))
         total = total + weight * table[index]
     return total
 
 
 def bin_maximum(grid: Grid, table: np.ndarray) -> np.ndarray:
-    """The largest value that `interpolate` takes in each bin, in float64.
+    """The largest of V at the centre, the edges and the corners of each bin, in float64.
 
-    A multilinear function is largest at a corner of one of its cells, so it is enough to look at
-    the centres and edges.
+    Samples are weighted with exp(V - this), which neither overflows nor loses the samples that
+    matter, however steep V is.
     """
-    fine = np.asarray(table, np.float64)
+    fine = _padded(np.asarray(table, np.float64), len(grid.axes), np)
     for i, axis in enumerate(grid.axes):
-        half = np.arange(2 * axis.bins + 1) / 2 - 0.5  # places of edges and centres, in bins
-        cell = np.clip(np.floor(half), 0, axis.bins - 2).astype(int)
-        part = np.expand_dims(half - cell, tuple(range(1, fine.ndim)))
-        fine = np.moveaxis(fine, i, 0)
-        fine = fine[cell] * (1 - part) + fine[cell + 1] * part
-        fine = np.maximum(np.maximum(fine[:-1:2], fine[1::2]), fine[2::2])
-        fine = np.moveaxis(fine, 0, i)
+        rows = [np.take(fine, np.arange(k, k + axis.bins), i) for k in range(3)]
+        before, here, after = rows
+        middle = (before + 6 * here + after) / 8
+        fine = np.maximum(np.maximum((before + here) / 2, (here + after) / 2), middle)
     return fine
 
 

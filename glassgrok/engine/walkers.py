@@ -86,7 +86,7 @@ class Drive(NamedTuple):
 
     Attributes:
         table: V at the bin centres, float32, nats.
-        reference: (bins,) float32, upper bound of V in each bin, for the weights.
+        reference: (bins,) float32, about the largest V in each bin, for the weights.
         wall: (axes,) nats at one bin beyond the grid.
         beta: adds the canonical potential beta e^u; the ladder's, 0 on the landscape.
         deposit: nats that one visit adds to V, at once and for all walkers.
@@ -200,8 +200,9 @@ def _step(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
         sample = Sample(
             bin=index,
             inside=inside,
-            # V never exceeds the reference but for rounding, and while V still grows
-            weight=jnp.exp(jnp.minimum(bias - drive.reference[index], 0.0)),
+            # The reference belongs to the V at the start of the block: far above it only while V
+            # still grows, when weights are not used.
+            weight=jnp.exp(jnp.minimum(bias - drive.reference[index], 60.0)),
             extras=extras,
             values=values,
             temperature=jnp.sum(v * v) / freedom,
@@ -281,6 +282,17 @@ def descend(flat: FlatSystem, target: float, steps: int = 400) -> Callable:
     return lambda positions: jax.lax.map(jax.vmap(one), positions)
 
 
+def squared_gradients(flat: FlatSystem) -> Callable:
+    """(tiles, tile, D) positions -> (tiles, tile, axes) |grad|² of each collective variable."""
+
+    def one(x):
+        values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
+        rows = jax.lax.map(lambda unit: pull(unit)[0], jnp.eye(len(values)))
+        return jnp.sum(rows**2, axis=1)
+
+    return lambda positions: jax.lax.map(jax.vmap(one), positions)
+
+
 class Probe(NamedTuple):
     """What `probe` finds at each of n points.
 
@@ -288,12 +300,10 @@ class Probe(NamedTuple):
         u: (n,) the first collective variable.
         stiffness: (n,) largest |eigenvalue| of the Hessian of beta e^u. A harmonic direction of
             this curvature has frequency sqrt(stiffness).
-        squared_gradient: (n, axes) |grad|² of each collective variable.
     """
 
     u: Any
     stiffness: Any
-    squared_gradient: Any
 
 
 def probe(flat: FlatSystem, iterations: int = 12) -> Callable:
@@ -311,9 +321,7 @@ def probe(flat: FlatSystem, iterations: int = 12) -> Callable:
         first = jax.random.normal(key, x.shape)
         first = first / jnp.linalg.norm(first)
         size = jax.lax.fori_loop(0, iterations, body, (first, jnp.float32(0)))[1]
-        values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
-        rows = jax.lax.map(lambda unit: pull(unit)[0], jnp.eye(len(values)))
-        return Probe(values[0], size, jnp.sum(rows**2, axis=1))
+        return Probe(flat.observe(x)[0][0], size)
 
     def many(positions, beta, key):
         keys = jax.random.split(key, len(positions))

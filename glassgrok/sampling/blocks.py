@@ -143,7 +143,8 @@ def raise_wall(program: Program, state: SamplerState) -> SamplerState:
     axes, wall = program.grid.axes, program.config.wall
     if wall != "auto":
         return state._replace(wall=np.full(len(axes), float(wall)))
-    steepest = np.nanmax(probe_walkers(program, state, 0.0).squared_gradient, axis=0)
+    found = program.devices.gather(program.squared_gradients(state.walkers.position))
+    steepest = np.nanmax(found, axis=(0, 1))
     widths = np.array([axis.width for axis in axes])
     stiff = (WALL_OMEGA_DT * widths / state.dt) ** 2 / (2 * np.maximum(steepest, 1e-30))
     return state._replace(wall=np.minimum(stiff, MAX_WALL))

@@ -87,6 +87,9 @@ def _adaptation_block(program: Program, state: SamplerState):
 
 
 def _production_block(program: Program, state: SamplerState):
+    if state.step == state.stage_step:
+        # Now the walkers are everywhere on the grid, and show how steep u and A are.
+        state = raise_wall(program, state)
     state, tally, _, report = run_block(program, state, drive_of(program, state))
     state = state._replace(
         visits=state.visits + tally.visits,

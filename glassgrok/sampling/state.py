@@ -9,7 +9,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from glassgrok.engine import devices as engine_devices
-from glassgrok.engine.walkers import FlatSystem, Walkers, block, descend, flatten, probe
+from glassgrok.engine.walkers import (
+    FlatSystem,
+    Walkers,
+    block,
+    descend,
+    flatten,
+    probe,
+    squared_gradients,
+)
 from glassgrok.landscape import Grid
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.ladder import Ladder
@@ -31,6 +39,7 @@ class Program(NamedTuple):
     run: Callable
     probe: Callable
     descend: Callable
+    squared_gradients: Callable
     matrices: tuple[np.ndarray, ...]
     starts: tuple[tuple[str, np.ndarray], ...]
 
@@ -119,6 +128,7 @@ def build(
         run=chosen.spread(run),
         probe=probe(flat),
         descend=chosen.each(descend(flat, grid.axes[0].low)),
+        squared_gradients=chosen.each(squared_gradients(flat)),
         matrices=matrices,
         starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
     )
