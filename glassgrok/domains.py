@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 
@@ -28,17 +29,18 @@ class Box:
     def flat(self, params) -> "Box":
         """The same box for the flat vector that `params` ravels to."""
         width = fan_in_half_width(params) if self.half_width is None else self.half_width
-        if not isinstance(width, (int, float)):
-            if jax.tree.structure(width) != jax.tree.structure(params):
-                raise ValueError(
-                    "Box.half_width must be a float or a pytree like the parameters, but its "
-                    f"structure is {jax.tree.structure(width)} and theirs is "
-                    f"{jax.tree.structure(params)}."
-                )
-            full = jax.tree.map(lambda w, p: jnp.broadcast_to(w, p.shape), width, params)
-            width = ravel_pytree(full)[0]
-        if not bool(jnp.all(jnp.asarray(width) > 0)):
-            raise ValueError("Box.half_width must be positive everywhere; enlarge it.")
+        if jax.tree.structure(width) == jax.tree.structure(params):
+            width = ravel_pytree(jax.tree.map(_filled, width, params))[0]
+        elif jax.tree.structure(width) == jax.tree.structure(0.0) and np.ndim(width) == 0:
+            width = float(width)
+        else:
+            raise ValueError(
+                "Box.half_width must be a float or a pytree like the parameters, but its "
+                f"structure is {jax.tree.structure(width)} and theirs is "
+                f"{jax.tree.structure(params)}."
+            )
+        if not bool(np.all((np.asarray(width) > 0) & np.isfinite(width))):
+            raise ValueError("Box.half_width must be positive and finite everywhere; change it.")
         return replace(self, half_width=width)
 
     def confine(self, x, v):
@@ -64,6 +66,16 @@ class Box:
         return size
 
 
+def _filled(width, leaf):
+    """The half width of one leaf, as an array like it."""
+    if np.ndim(width) and np.shape(width) != leaf.shape:
+        raise ValueError(
+            f"A leaf of Box.half_width has the shape {np.shape(width)}, but the parameters there "
+            f"have {leaf.shape}; give one number or an array of that shape."
+        )
+    return jnp.broadcast_to(jnp.asarray(width, leaf.dtype), leaf.shape)
+
+
 @dataclass(frozen=True)
 class Shell:
     """|theta| = radius, a sphere; Zhang et al. (2025), section 4.2, as a surface.
@@ -75,8 +87,8 @@ class Shell:
     radius: float
 
     def __post_init__(self):
-        if not self.radius > 0:
-            raise ValueError(f"Shell.radius must be positive, but is {self.radius}.")
+        if not 0 < self.radius < math.inf:
+            raise ValueError(f"Shell.radius must be positive and finite, but is {self.radius}.")
 
     def flat(self, params) -> "Shell":
         """The same shell for the flat vector that `params` ravels to."""
@@ -166,13 +178,14 @@ def fan_in_half_width(params, factor: float = 3.0):
 
     def fan_in(path):
         kernel = named.get((*path[:-1], "kernel"))
-        if path[-1] in ("kernel", "bias") and kernel is not None:
+        if path and path[-1] in ("kernel", "bias") and kernel is not None:
             return math.prod(kernel.shape[:-1])
-        if path[-1] == "embedding":
+        if path and path[-1] == "embedding":
             return named[path].shape[-1]
         raise ValueError(
             f"The default box knows the fan-in of kernel, bias and embedding, but the parameters "
-            f"hold {'/'.join(path)}; pass Box(half_width=...), a float or a pytree like them."
+            f"hold {'/'.join(path) or 'a bare array'}; pass Box(half_width=...), a float or a "
+            "pytree like them."
         )
 
     widths = [factor / math.sqrt(fan_in(path)) for path in named]

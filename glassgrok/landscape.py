@@ -23,10 +23,10 @@ class Axis:
     bins: int
 
     def __post_init__(self):
-        if not self.low < self.high:
+        if not -np.inf < self.low < self.high < np.inf:
             raise ValueError(
-                f"The axis {self.name} must run upwards, but goes from {self.low} to {self.high}; "
-                "swap the two."
+                f"The axis {self.name} must run upwards between finite ends, but goes from "
+                f"{self.low} to {self.high}; swap or change the two."
             )
         if self.bins < 2:
             raise ValueError(f"The axis {self.name} needs at least 2 bins, but has {self.bins}.")
@@ -57,6 +57,8 @@ class Grid:
     def __init__(self, *axes: Axis):
         if len(axes) not in (1, 2):
             raise ValueError(f"A Grid has one or two axes, but was given {len(axes)}.")
+        if len({axis.name for axis in axes}) < len(axes):
+            raise ValueError(f"Both axes have the name {axes[0].name}; give each its own name.")
         self.axes = axes
 
     def __repr__(self):
@@ -89,7 +91,8 @@ class Grid:
         """
         index, inside = jnp.int32(0), jnp.bool_(True)
         for axis, value in zip(self.axes, values, strict=True):
-            inside &= (value >= axis.low) & (value < axis.high)
+            # The upper end belongs to the grid: a smooth accuracy saturates at exactly 1.
+            inside &= (value >= axis.low) & (value <= axis.high)
             cell = jnp.floor((value - axis.low) / axis.width)
             cell = jnp.clip(jnp.where(jnp.isfinite(cell), cell, 0), 0, axis.bins - 1)
             index = index * axis.bins + cell.astype(jnp.int32)
@@ -129,9 +132,17 @@ def interpolate(grid: Grid, table, wall, values):
     for axis, height, value in zip(grid.axes, wall, values, strict=True):
         place = (value - axis.low) / axis.width - 0.5
         cell = jnp.clip(jnp.round(place), 0, axis.bins - 1)
-        part = place - cell
         cells.append(cell.astype(jnp.int32))
-        weights.append((0.5 * (0.5 - part) ** 2, 0.75 - part**2, 0.5 * (0.5 + part) ** 2))
+        # Beyond the edge the weights go on linearly: the parabolas would cancel there, and round.
+        part = jnp.clip(place - cell, -0.5, 0.5)
+        over = place - cell - part
+        weights.append(
+            (
+                0.5 * (0.5 - part) ** 2 - over * (0.5 - part),
+                0.75 - part**2 - 2 * over * part,
+                0.5 * (0.5 + part) ** 2 + over * (0.5 + part),
+            )
+        )
         beyond = jnp.maximum(-0.5 - place, 0.0) + jnp.maximum(place - (axis.bins - 0.5), 0.0)
         total = total + height * beyond**2
     for sides in product(range(3), repeat=len(cells)):
@@ -222,13 +233,16 @@ class Landscape:
             raise ValueError(f"There is no landscape at {path}; give the path of a landscape.nc.")
         try:
             with xr.open_dataset(path, engine="h5netcdf") as file:
-                data = file.load()
-            names = data["entropy"].dims
+                return cls._from_xarray(file.load())
         except Exception as error:
             raise ValueError(
                 f"{path} is not a landscape that glassgrok saved ({error}); give the path of a "
                 "landscape.nc."
             ) from error
+
+    @classmethod
+    def _from_xarray(cls, data: xr.Dataset) -> "Landscape":
+        names = data["entropy"].dims
         axes = [Axis(n, *map(float, data.attrs.pop(f"{n}_range")), data.sizes[n]) for n in names]
         normalised = bool(data.attrs.pop("normalised"))
         return cls(

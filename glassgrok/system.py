@@ -59,8 +59,9 @@ def ln_loss(log_odds: jax.Array, examples: np.ndarray) -> jax.Array:
     Returns:
         u, a scalar in nats.
     """
-    shallow = jnp.maximum(log_odds, -15.0)
-    each = jnp.where(log_odds < -15.0, log_odds, jnp.log(jax.nn.softplus(shallow)))
+    deep = log_odds < -15.0
+    shallow = jnp.where(deep, -15.0, log_odds)  # not maximum: at a tie its gradient is a half
+    each = jnp.where(deep, log_odds, jnp.log(jax.nn.softplus(shallow)))
     chosen = jnp.where(examples, each, MASKED)
     return jax.nn.logsumexp(chosen) - np.float32(np.log(examples.sum()))
 

@@ -48,10 +48,20 @@ def flatten(system: System, grid: Grid, key) -> FlatSystem:
     example, unravel = ravel_pytree(params)
 
     def split(x):
-        *values, last = system.observe(unravel(x))
+        found = system.observe(unravel(x))
+        if not isinstance(found, tuple):
+            raise ValueError(
+                f"observe must return a tuple, (u,) or (u, a), but returned {type(found).__name__}."
+            )
+        *values, last = found
         return (values, last) if isinstance(last, dict) else ([*values, last], {})
 
     values, extras = jax.eval_shape(split, example)
+    for name, extra in extras.items():
+        if extra.shape != ():
+            raise ValueError(
+                f"The extra {name} of observe must be a scalar, but has the shape {extra.shape}."
+            )
     if len(values) != len(grid.axes) or any(value.shape != () for value in values):
         raise ValueError(
             f"The grid has {len(grid.axes)} axes, but observe returned collective variables of "

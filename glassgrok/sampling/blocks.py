@@ -8,7 +8,14 @@ import numpy as np
 
 from glassgrok.engine.walkers import Drive, Tally
 from glassgrok.landscape import bin_maximum
-from glassgrok.sampling.state import LADDER, PRODUCTION, STAGES, Program, SamplerState
+from glassgrok.sampling.state import (
+    ADAPTATION,
+    LADDER,
+    PRODUCTION,
+    STAGES,
+    Program,
+    SamplerState,
+)
 
 WALL_OMEGA_DT, MAX_WALL = 0.5, 50.0
 
@@ -97,11 +104,12 @@ def finite(choose, array) -> float:
 
 
 def _rescue(program: Program, state: SamplerState, tally: Tally):
-    """Re-seed walkers that are NaN, or that spent the whole block off the grid.
+    """Re-seed walkers that are NaN and, in adaptation, that spent the whole block off the grid.
 
     A donor of the same group is preferred, so that groups stay independent. The walker gets the
     donor's position and a fresh velocity. Off-grid walkers stay where they are while most others
-    are off the grid too: they are then still on their way in.
+    are off the grid too: they are then still on their way in. In production they stay in any case:
+    the tail beyond the edge belongs to the equilibrium, and emptying it would bias the edge.
     """
     healthy = np.isfinite(tally.values[..., 0])
     if not healthy.any():
@@ -110,7 +118,7 @@ def _rescue(program: Program, state: SamplerState, tally: Tally):
             f"{state.dt:g} is too large for this potential: set a smaller sampler.dt."
         )
     inside = healthy & (tally.inside > 0)
-    settled = STAGES[state.stage] != LADDER and 2 * inside.sum() >= inside.size
+    settled = STAGES[state.stage] == ADAPTATION and 2 * inside.sum() >= inside.size
     good = inside if settled else healthy
     lost = np.argwhere(~good)
     if len(lost) == 0:

@@ -1,0 +1,407 @@
+"""One block against a loop in Python, tiles on 2 and 4 devices, NaN walkers, compilation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassgrok.domains import Box, Free
+from glassgrok.dynamics import INTEGRATORS
+from glassgrok.engine.devices import choose
+from glassgrok.engine.walkers import Drive, descend, flatten, probe, squared_gradients
+from glassgrok.landscape import Axis, Grid, interpolate
+from glassgrok.models import Transformer
+from glassgrok.sampling.config import SamplerConfig
+from glassgrok.sampling.sampler import (
+    ADAPTATION,
+    LADDER,
+    PRODUCTION,
+    STAGES,
+    advance,
+    build,
+    finished,
+    initialise,
+)
+from glassgrok.sampling.wang_landau import deposit, kernels
+from glassgrok.system import System, network
+from glassgrok.tasks import modular
+
+KEY = jax.random.key(0)
+SIZE = 6
+PLANE = Grid(Axis("u", -3.0, 1.0, 8), Axis("a", -1.0, 1.0, 5))
+
+
+def observe(x):
+    """A well in all directions but the first, and the first; the rest are extras."""
+    return jnp.log(jnp.sum(x[1:] ** 2) / 2), x[0], {"second": x[1], "constant": 2.0}
+
+
+WELL = System(lambda key: jax.random.normal(key, (SIZE,)) / 2, observe, Free())
+
+
+def configured(**changes):
+    few = {"steps": 200, "walkers": 16, "tile": 2, "groups": 4, "dt": 0.05, "friction": 0.1}
+    short = {"ladder_steps": 0, "f0": 1.0, "wall": 2.0, "sync": 5, "block": 10}
+    return SamplerConfig(**(few | short | changes))
+
+
+@pytest.fixture(scope="module")
+def well():
+    program = build(WELL, PLANE, configured(), KEY)
+    return program, initialise(program, WELL, KEY)
+
+
+def fresh(program, state):
+    """The state with walkers of its own; a block takes away those that it is given."""
+    return state._replace(walkers=program.devices.scatter(program.devices.gather(state.walkers)))
+
+
+def rough_drive():
+    """V rough enough to feel, and deposits."""
+    random = np.random.default_rng(0)
+    table = (3 * random.normal(size=PLANE.shape)).astype(np.float32)
+    return Drive(
+        table=table,
+        reference=(table.max() * 2 + np.zeros(PLANE.size)).astype(np.float32),
+        wall=np.array([2.0, 3.0], np.float32),
+        beta=np.float32(0.7),
+        deposit=np.float32(0.3),
+        matrices=tuple(m.astype(np.float32) for m in kernels(PLANE, 1.0)),
+        dt=np.float32(0.05),
+        friction=np.float32(0.1),
+        start=np.int32(30),
+    )
+
+
+def by_hand(program, walkers, drive, steps, sync):
+    """The block as a loop over steps: (positions, velocities, samples per step, last V)."""
+
+    @jax.jit
+    def potential(x, table):
+        values = jnp.stack(observe(x)[:2])
+        bias = interpolate(PLANE, table, drive.wall, values)
+        return bias + drive.beta * jnp.exp(values[0]), (values, bias)
+
+    force = jax.jit(jax.vmap(jax.grad(potential, has_aux=True), in_axes=(0, None)))
+    noise = jax.jit(
+        jax.vmap(
+            lambda key, t: jax.random.normal(
+                jax.random.fold_in(jax.random.wrap_key_data(key), t), (SIZE,)
+            ),
+            in_axes=(0, None),
+        )
+    )
+    move = jax.jit(
+        jax.vmap(
+            lambda x, v, f, n: INTEGRATORS["middle"](
+                x, v, f, n, drive.dt, drive.friction, 1.0, Free()
+            )
+        )
+    )
+    x, v, keys = (a.reshape(-1, a.shape[-1]) for a in program.devices.gather(walkers))
+    table, counts, samples = drive.table, np.zeros(PLANE.shape), []
+    for t in range(steps):
+        if t % sync == 0:
+            grown = deposit(counts, tuple(np.asarray(m, float) for m in drive.matrices))
+            table = (drive.table + drive.deposit * grown).astype(np.float32)
+        slope, (values, bias) = force(x, table)
+        values = np.asarray(values)
+        inside = ((values >= [-3, -1]) & (values < [1, 1])).all(axis=1)
+        cell = np.floor((values - [-3, -1]) / [0.5, 0.4]).astype(int)
+        np.add.at(counts, tuple(cell[inside].T), 1)
+        temperature = np.mean(np.square(v), axis=1)
+        samples.append((values, inside, cell, np.asarray(bias), np.asarray(x), temperature))
+        x, v = (np.asarray(a) for a in move(x, v, -slope, noise(keys, 30 + t)))
+    return x, v, samples, counts
+
+
+def test_a_block_is_the_loop_by_hand(well):
+    """Forces, noise, counts, weights, extras and the growth of V between two sums."""
+    program, state = well
+    state, drive = fresh(program, state), rough_drive()
+    x, v, samples, counts = by_hand(program, state.walkers, drive, 10, 5)
+    walkers, tally, visits = program.run(state.walkers, drive)
+    walkers, tally = program.devices.gather(walkers), program.devices.gather(tally)
+    np.testing.assert_allclose(walkers.position.reshape(x.shape), x, atol=2e-5)
+    np.testing.assert_allclose(walkers.velocity.reshape(v.shape), v, atol=2e-4)
+    np.testing.assert_array_equal(np.asarray(visits).reshape(PLANE.shape), counts)
+    assert 20 < counts.sum() < 160  # some on the grid and some off it
+
+    values = np.array([s[0] for s in samples])  # (steps, walkers, axes)
+    per_tile = (8, 2)
+    np.testing.assert_allclose(tally.values.reshape(16, 2), values.sum(axis=0), atol=1e-3)
+    np.testing.assert_allclose(tally.squares.reshape(16, 2), (values**2).sum(axis=0), atol=1e-3)
+    u = values[..., 0]
+    np.testing.assert_allclose(tally.energy, np.exp(u).sum(axis=0).reshape(per_tile), rtol=1e-4)
+    np.testing.assert_allclose(tally.low, u.min(axis=0).reshape(per_tile), atol=1e-4)
+    np.testing.assert_allclose(tally.high, u.max(axis=0).reshape(per_tile), atol=1e-4)
+    temperature = np.sum([s[5] for s in samples], axis=0).reshape(per_tile)
+    np.testing.assert_allclose(tally.temperature, temperature, rtol=1e-4)
+    inside = np.sum([s[1] for s in samples], axis=0).reshape(per_tile)
+    np.testing.assert_array_equal(tally.inside, inside)
+
+    weight, second = np.zeros((8, *PLANE.shape)), np.zeros((8, *PLANE.shape))
+    for _, inside, cell, bias, position, _ in samples:
+        for walker in np.flatnonzero(inside):
+            at = (walker // 2, *cell[walker])
+            each = np.exp(bias[walker] - drive.reference[0])
+            weight[at] += each
+            second[at] += each * position[walker, 1]
+    assert program.flat.extras == ("constant", "second")
+    scale = weight.max()
+    np.testing.assert_allclose(tally.weight, weight.reshape(8, -1), atol=1e-4 * scale)
+    np.testing.assert_allclose(tally.extras[:, 0], 2 * weight.reshape(8, -1), atol=1e-4 * scale)
+    np.testing.assert_allclose(tally.extras[:, 1], second.reshape(8, -1), atol=1e-4 * scale)
+
+
+def test_visits_are_the_steps_on_the_grid(well):
+    program, state = well
+    _, tally, visits = program.run(fresh(program, state).walkers, rough_drive())
+    tally = program.devices.gather(tally)
+    np.testing.assert_array_equal(tally.visits.sum(axis=1), tally.inside.sum(axis=1))
+    np.testing.assert_array_equal(tally.visits.sum(axis=0), visits)
+    assert tally.visits.dtype == tally.inside.dtype == np.asarray(visits).dtype == np.int32
+
+
+def test_every_walker_has_its_own_noise(well):
+    state = well[1]
+    keys = np.asarray(state.walkers.key).reshape(16, -1)
+    assert len(np.unique(keys, axis=0)) == 16
+    velocity = np.asarray(state.walkers.velocity).reshape(16, -1)
+    assert len(np.unique(velocity, axis=0)) == 16
+
+
+# --- the number of devices ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """devices -> the states after each of four blocks of a small transformer."""
+    task = modular("x+y", 7, 0.6)
+    model = Transformer(vocabulary=8, d_model=8, heads=2, d_head=4, d_mlp=16)
+    system = network(model, task)
+    grid = Grid(Axis("ln_loss", 0.0, 1.6, 8), Axis("test_accuracy", 0.0, 1.0, 5))
+    config = configured(steps=40, dt=0.005, production=0.5, f0=20.0)
+    histories = {}
+    for devices in (1, 2, 4):
+        program = build(system, grid, config, KEY, devices=devices)
+        state = initialise(program, system, KEY)
+        states = []
+        while not finished(state):
+            state, _ = advance(program, state)
+            states.append(state._replace(walkers=program.devices.gather(state.walkers)))
+        histories[devices] = states
+    return histories
+
+
+def test_two_and_four_devices_are_bit_equal(networks):
+    assert len(networks[2]) == len(networks[4]) == 4
+    for two, four in zip(networks[2], networks[4], strict=True):
+        for a, b in zip(jax.tree.leaves(two), jax.tree.leaves(four), strict=True):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    last = networks[2][-1]
+    assert last.visits.sum() > 50
+    assert last.deposited > 0
+
+
+def test_one_device_agrees_to_rounding_in_the_first_block(networks):
+    one, two = networks[1][0], networks[2][0]
+    np.testing.assert_array_equal(one.walkers.key, two.walkers.key)
+    np.testing.assert_allclose(one.walkers.position, two.walkers.position, atol=1e-4)
+    np.testing.assert_allclose(one.walkers.velocity, two.walkers.velocity, atol=1e-2)
+    # a walker within rounding of an edge may be counted on the other side
+    assert np.abs(one.adaptation_visits - two.adaptation_visits).sum() <= 2
+
+
+def test_choose():
+    assert [len(choose(tiles).devices) for tiles in (8, 6, 7, 4, 3, 1)] == [4, 3, 1, 4, 3, 1]
+    assert len(choose(8, 2).devices) == 2
+    assert choose(8, 2).tiles == 8
+
+
+@pytest.mark.parametrize(("tiles", "count"), [(8, 0), (8, -1), (8, 3), (8, 5), (10, 4), (1, 2)])
+def test_devices_that_do_not_fit(tiles, count):
+    with pytest.raises(ValueError, match=f"{count} devices were asked for, but 4 are here"):
+        choose(tiles, count)
+
+
+def test_scatter_and_gather_are_inverse(well):
+    state = well[1]
+    for count in (1, 2, 4):
+        devices = choose(8, count)
+        host = devices.gather(devices.scatter(well[0].devices.gather(state.walkers)))
+        for a, b in zip(host, well[0].devices.gather(state.walkers), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert devices.scatter(host).position.shape == (count, 8 // count, 2, SIZE)
+
+
+# --- walkers that are lost ----------------------------------------------------------------------
+
+
+def poisoned(program, state, where, value=np.nan):
+    host = program.devices.gather(state.walkers)
+    position = host.position.copy()
+    position[where] = value
+    return state._replace(walkers=program.devices.scatter(host._replace(position=position)))
+
+
+def in_production(program, state):
+    return fresh(program, state)._replace(stage=STAGES.index(PRODUCTION), wall=np.array([2.0, 3.0]))
+
+
+def test_a_nan_walker_deposits_nothing_is_rescued_and_counted(well):
+    program, state = well
+    state = in_production(program, state)
+    healthy, _ = advance(program, fresh(program, state))
+    sick, report = advance(program, poisoned(program, state, (3, 1)))
+    assert report.rescued == sick.rescued == 1
+    assert healthy.rescued == 0
+    # The other tiles saw nothing of it, and its own lost what it would have counted.
+    others = np.arange(8) != 3
+    for name in ("visits", "weight", "extras"):
+        a, b = getattr(sick, name), getattr(healthy, name)
+        np.testing.assert_array_equal(a[others], b[others])
+        assert np.isfinite(a).all()
+    assert sick.visits[3].sum() < healthy.visits[3].sum()
+    # It goes on from a walker of its own group (tiles 3 and 7 of four groups), with new velocity.
+    host, before = (program.devices.gather(s.walkers) for s in (sick, healthy))
+    donors = np.concatenate([host.position[3, :1], host.position[7]])
+    assert (host.position[3, 1] == donors).all(axis=1).sum() == 1
+    assert np.isfinite(host.velocity).all()
+    speeds = np.concatenate([host.velocity[3, :1], host.velocity[7]])
+    assert not (host.velocity[3, 1] == speeds).any()
+    np.testing.assert_array_equal(host.key, before.key)
+    untouched = np.ones((8, 2), bool)
+    untouched[3, 1] = False
+    np.testing.assert_array_equal(host.position[untouched], before.position[untouched])
+    # and from then on it counts
+    after, report = advance(program, sick)
+    assert report.rescued == 0
+    assert (after.visits.sum() - sick.visits.sum()) > 0
+
+
+def test_a_nan_walker_deposits_nothing_in_the_adaptation(well):
+    program, state = well
+    sick, report = advance(program, poisoned(program, fresh(program, state), (0, 0)))
+    assert STAGES[state.stage] == ADAPTATION
+    assert report.rescued == 1
+    assert np.isfinite(sick.entropy).all()
+    assert sick.entropy.sum() == pytest.approx(sick.deposited, rel=1e-9)
+    assert sick.deposited == pytest.approx(report.f * sick.adaptation_visits.sum(), rel=1e-9)
+
+
+def test_a_group_of_nan_walkers_is_rescued_by_another(well):
+    program, state = well
+    state = poisoned(program, in_production(program, state), ([1, 5],))
+    after, report = advance(program, state)
+    assert report.rescued == 4
+    assert np.isfinite(program.devices.gather(after.walkers).position).all()
+
+
+def test_infinite_walkers_count_as_lost(well):
+    program, state = well
+    state = poisoned(program, in_production(program, state), (2, 0), np.inf)
+    after, report = advance(program, state)
+    assert report.rescued == 1
+    assert np.isfinite(program.devices.gather(after.walkers).position).all()
+
+
+def test_nan_in_the_second_variable_alone():
+    """ln of a negative number, say: u is fine, a is not."""
+    system = System(WELL.init, lambda x: (observe(x)[0], jnp.log(x[0])), Free())
+    program = build(system, PLANE, configured(), KEY)
+    state = in_production(program, initialise(program, system, KEY))
+    host = program.devices.gather(state.walkers)
+    bad = host.position[..., 0] < 0
+    assert 0 < bad.sum() < 16
+    _, report = advance(program, state)
+    assert report.rescued >= bad.sum()
+
+
+def test_all_walkers_nan(well):
+    program, state = well
+    for stage in (ADAPTATION, PRODUCTION, LADDER):
+        sick = poisoned(program, in_production(program, state), ...)
+        sick = sick._replace(stage=STAGES.index(stage), level_step=1)
+        sick.ladder.beta[0] = sick.ladder.dt[0] = 0.1
+        with pytest.raises(FloatingPointError, match=r"All 16 walkers became NaN by step 10"):
+            advance(program, sick)
+
+
+def test_a_walker_off_the_grid_in_production_is_not_moved(well):
+    """Walkers beyond the edge are part of the equilibrium; re-seeding them would disturb it."""
+    program, state = well
+    far = poisoned(program, in_production(program, state), (4, 0), 4.0)
+    far = far._replace(wall=np.full(2, 1e-6), stage_step=-1)  # no wall to push it back
+    near, _ = advance(program, fresh(program, far))
+    position = program.devices.gather(near.walkers).position[4, 0]
+    assert np.abs(position - 4.0).max() < 3.0
+    assert near.rescued == 0
+
+
+def test_far_walkers_are_brought_back_in_the_adaptation(well):
+    program, state = well
+    far = poisoned(program, in_production(program, state), (4, 0), 40.0)
+    back, _ = advance(program, far._replace(stage=STAGES.index(ADAPTATION)))
+    position = program.devices.gather(back.walkers).position[4, 0]
+    assert np.abs(position).max() < 10
+    assert back.rescued >= 1
+
+
+# --- compilation --------------------------------------------------------------------------------
+
+
+def test_the_block_is_compiled_once_for_all_stages():
+    traces = []
+
+    def counted(x):
+        traces.append(1)
+        return observe(x)
+
+    system = System(WELL.init, counted, Box(2.0))
+    config = configured(steps=800, ladder_steps=20, f0="auto", dt="auto", wall="auto")
+    program = build(system, PLANE, config, KEY)
+    state = initialise(program, system, KEY)
+    seen = {}
+    while not finished(state):
+        state, report = advance(program, state)
+        seen.setdefault(report.stage, []).append(len(traces))
+    assert set(seen) == {LADDER, ADAPTATION, PRODUCTION}
+    first = seen[LADDER][0]
+    assert all(count == first for counts in seen.values() for count in counts)
+
+
+# --- probe and descend --------------------------------------------------------------------------
+
+
+def test_the_probe():
+    """u = ln(x'Hx / 2): the Hessian of beta e^u is beta H, |grad u|² = |Hx|² / e^(2u)."""
+    random = np.random.default_rng(0)
+    basis = np.linalg.qr(random.normal(size=(10, 10)))[0]
+    hessian = basis * np.array([9, 4, 3, 2, 2, 1, 1, 1, 0.5, 0.1]) @ basis.T
+    h = jnp.asarray(hessian, jnp.float32)
+    system = System(
+        lambda key: jnp.ones(10), lambda x: (jnp.log(x @ h @ x / 2), x[0] + 2 * x[1]), Free()
+    )
+    flat = flatten(system, PLANE, KEY)
+    x = random.normal(size=(5, 10)).astype(np.float32)
+    found = probe(flat)(x, jnp.float32(3.0), KEY)
+    energy = np.einsum("ni,ij,nj->n", x, hessian, x) / 2
+    np.testing.assert_allclose(found.u, np.log(energy), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.stiffness, 27, rtol=0.01)
+    assert (found.stiffness <= 27 * 1.0001).all()
+    steep = np.sum((x @ hessian) ** 2, axis=1) / energy**2
+    squares = jax.jit(squared_gradients(flat))(x[:, None])
+    np.testing.assert_allclose(squares[:, 0, 0], steep, rtol=1e-4)
+    np.testing.assert_allclose(squares[:, 0, 1], 5, rtol=1e-5)
+
+
+def test_descend():
+    system = System(WELL.init, lambda x: (observe(x)[0], x[0]), Box(1.0))
+    flat = flatten(system, PLANE, KEY)
+    start = jax.random.uniform(KEY, (2, 3, SIZE), minval=-1.0, maxval=1.0)
+    start = start.at[0, 0].set(0.01)
+    found = jax.jit(descend(flat, -3.0))(start)
+    assert (jnp.log(jnp.sum(found[..., 1:] ** 2, axis=-1) / 2) < -3).all()
+    np.testing.assert_array_equal(found[0, 0], start[0, 0])
+    assert (jnp.abs(found) <= 1).all()

@@ -1,0 +1,143 @@
+"""S and its error bars from groups whose samples are drawn from a known S."""
+
+import numpy as np
+import pytest
+
+from glassgrok.landscape import Axis, Grid
+from glassgrok.sampling.production import SEEN_BY, estimate, landscape
+
+BINS, GROUPS = 30, 8
+CENTERS = (np.arange(BINS) + 0.5) / BINS
+EXACT = 40 * CENTERS - 3 * np.cos(9 * CENTERS)  # nats
+BIASED = EXACT + 0.7 * np.sin(5 * CENTERS)  # V: right but for 0.7 nats, the sampler's leftovers
+
+
+def draw(random, samples=4000, spread=0.0, groups=GROUPS):
+    """(reference, visits, weight) of groups under the frozen V.
+
+    Each sample finds V up to one nat below the bin's reference. `spread` makes the samples of a
+    group alike, as correlation in time does: the group's density itself scatters by it.
+    """
+    density = np.exp(EXACT - BIASED)
+    visits = np.stack(
+        [
+            random.multinomial(samples, p / p.sum())
+            for p in density * np.exp(spread * random.normal(size=(groups, BINS)))
+        ]
+    )
+    weight = np.array([[np.exp(-random.random(n)).sum() for n in row] for row in visits])
+    return BIASED, visits, weight
+
+
+def deviations(result):
+    difference = result.entropy - EXACT
+    return difference - difference.mean()
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_error_bars_are_those_of_many_repetitions(spread):
+    random = np.random.default_rng(0)
+    results = [estimate(*draw(random, spread=spread)) for _ in range(300)]
+    found = np.array([deviations(result) for result in results])
+    errors = np.array([result.error for result in results])
+    # The mean square of the error bar is the variance; 300 * 30 of them, 8 groups each.
+    assert np.mean(errors**2) / np.mean(found**2) == pytest.approx(1, abs=0.08)
+    # z has a t distribution of 7 degrees of freedom, whose rms is sqrt(7 / 5).
+    assert np.sqrt(np.mean((found / errors) ** 2)) == pytest.approx(np.sqrt(7 / 5), abs=0.08)
+    # no bias either: the mean over repetitions is zero within its own error
+    z = found.mean(axis=0) / (found.std(axis=0) / np.sqrt(len(found)))
+    assert np.abs(z).max() < 5
+    assert (found.std(axis=0) / np.sqrt(len(found))).max() < 0.01
+
+
+def test_counting_errors_would_be_too_small():
+    """Negative control: 1/sqrt(visits) knows nothing of samples that are alike."""
+    random = np.random.default_rng(0)
+    found, counting = [], []
+    for _ in range(100):
+        reference, visits, weight = draw(random, spread=0.3)
+        found.append(deviations(estimate(reference, visits, weight)))
+        counting.append(1 / np.sqrt(visits.sum(axis=0)))
+    assert np.mean(np.square(counting)) / np.mean(np.square(found)) < 0.3
+
+
+def test_a_wrong_reference_would_be_noticed():
+    """Negative control of the bias: V at the bin's reference is 0.5 nats from the samples'."""
+    reference, visits, weight = draw(np.random.default_rng(0), samples=100_000)
+    tilted = weight * np.exp(0.3 * CENTERS)
+    assert np.abs(deviations(estimate(reference, visits, weight))).max() < 0.05
+    assert np.abs(deviations(estimate(reference, visits, tilted))).max() > 0.1
+
+
+def test_bins_that_too_few_groups_saw():
+    reference, visits, weight = draw(np.random.default_rng(0))
+    for b in range(SEEN_BY + 1):
+        visits[b:, b] = 0
+        weight[b:, b] = 0
+    result = estimate(reference, visits, weight)
+    for array in (result.entropy, result.error):
+        assert np.isnan(array[:SEEN_BY]).all()
+        assert np.isfinite(array[SEEN_BY:]).all()
+    assert np.isnan(result.groups[1:, 1]).all()
+    assert np.isfinite(result.groups[:SEEN_BY, SEEN_BY]).all()
+    # groups that saw nothing count: S is lower than those say that saw the bin
+    alone = np.log(np.exp(result.groups[:SEEN_BY, SEEN_BY]).mean())
+    assert result.entropy[SEEN_BY] == pytest.approx(alone + np.log(SEEN_BY / GROUPS))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_very_few_groups(groups):
+    result = estimate(*draw(np.random.default_rng(0), groups=groups))
+    assert np.isfinite(result.entropy).all()
+    assert np.isnan(result.error).all() == (groups == 1)
+
+
+def test_nothing_seen_at_all():
+    nothing = np.zeros((GROUPS, BINS))
+    result = estimate(BIASED, nothing.astype(int), nothing)
+    assert np.isnan(result.entropy).all()
+    assert np.isnan(result.error).all()
+
+
+def test_groups_are_shares_of_the_whole():
+    reference, visits, weight = draw(np.random.default_rng(0))
+    visits[2:, 5], weight[2:, 5] = 0, 0
+    result = estimate(reference, visits, weight)
+    shares = np.exp(np.nan_to_num(result.groups - reference, nan=-np.inf)).mean(axis=0)
+    seen = np.isfinite(result.entropy)
+    np.testing.assert_allclose(result.entropy[seen], (reference + np.log(shares))[seen], rtol=1e-12)
+    np.testing.assert_allclose(
+        result.entropy[seen], (reference + np.log(weight.sum(axis=0)))[seen], rtol=1e-12
+    )
+
+
+def test_hundreds_of_thousands_of_nats():
+    reference, visits, weight = draw(np.random.default_rng(0))
+    small, large = (estimate(shift + reference, visits, weight) for shift in (0.0, -3e5))
+    np.testing.assert_allclose(large.entropy + 3e5, small.entropy, atol=1e-9)
+    np.testing.assert_allclose(large.error, small.error, atol=1e-9)
+
+
+def test_the_landscape():
+    grid = Grid(Axis("u", 0.0, 1.0, 6), Axis("a", 0.0, 1.0, 5))
+    reference, visits, weight = draw(np.random.default_rng(0))
+    visits[1:, 7], weight[1:, 7] = 0, 0
+    level = np.linspace(0.2, 0.9, BINS)
+    extras = np.stack([weight * level, weight * 2], axis=1)
+    starts = ("random", "trained") * 4
+    found = landscape(grid, reference, visits, weight, extras, ("accuracy", "two"), starts)
+    assert found.entropy.shape == found.entropy_error.shape == found.visits.shape == (6, 5)
+    assert found.groups.shape == (GROUPS, 6, 5)
+    assert np.nanmin(found.entropy) == 0
+    assert np.isnan(found.entropy[1, 2])
+    assert np.isnan(found.groups[:, 1, 2]).all()
+    assert np.isnan(found.extras["accuracy"][1, 2])
+    seen = np.isfinite(found.entropy)
+    assert seen.sum() == BINS - 1
+    np.testing.assert_allclose(found.extras["accuracy"][seen], level.reshape(6, 5)[seen])
+    np.testing.assert_allclose(found.extras["two"][seen], 2)
+    assert found.visits.dtype == np.int64
+    assert found.visits.sum() == visits.sum()
+    assert found.starts == starts
+    result = estimate(reference, visits, weight).entropy.reshape(6, 5)
+    np.testing.assert_allclose(np.diff(found.entropy[0]), np.diff(result[0]), rtol=1e-12)
