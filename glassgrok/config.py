@@ -129,7 +129,7 @@ class GridConfig:
         test_accuracy: A, the smooth test accuracy.
     """
 
-    ln_loss: AxisConfig = AxisConfig(-8.0, -2.0, 24)
+    ln_loss: AxisConfig = AxisConfig(-8.0, -1.5, 26)
     test_accuracy: AxisConfig = AxisConfig(0.4, 1.0, 15)
 
 

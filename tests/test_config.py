@@ -123,7 +123,7 @@ def test_builds_what_it_says():
     task = configs.build_task(config)
     model = configs.build_model(config, task)
     assert (len(task.inputs), model.vocabulary, model.d_mlp) == (25, 6, 16)
-    assert configs.build_grid(config).shape == (24, 15)
+    assert configs.build_grid(config).shape == (26, 15)
     assert [axis.name for axis in configs.build_grid(config).axes] == ["ln_loss", "test_accuracy"]
     for kind, domain in {"box": Box(), "shell": Shell(30.0), "free": Free()}.items():
         assert configs.build_domain(Config(domain=DomainConfig(kind))) == domain

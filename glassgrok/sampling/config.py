@@ -56,7 +56,7 @@ class SamplerConfig:
     ladder_ratio: float = 2.0
     f0: float | Literal["auto"] = "auto"
     rise: float = 0.02
-    fall: float = 0.35
+    fall: float = 0.5
     decay: float = 0.05
     coarse: float = 0.75
     kernel: float = 1.0

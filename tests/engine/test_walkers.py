@@ -8,7 +8,14 @@ import pytest
 from glassgrok.domains import Box, Free
 from glassgrok.dynamics import INTEGRATORS
 from glassgrok.engine.devices import choose
-from glassgrok.engine.walkers import Drive, descend, flatten, probe, squared_gradients
+from glassgrok.engine.walkers import (
+    Drive,
+    block,
+    descend,
+    flatten,
+    probe,
+    squared_gradients,
+)
 from glassgrok.landscape import Axis, Grid, interpolate
 from glassgrok.models import Transformer
 from glassgrok.sampling.config import SamplerConfig
@@ -351,24 +358,25 @@ def test_far_walkers_are_brought_back_in_the_adaptation(well):
 # --- compilation --------------------------------------------------------------------------------
 
 
-def test_the_block_is_compiled_once_for_all_stages():
-    traces = []
-
-    def counted(x):
-        traces.append(1)
-        return observe(x)
-
-    system = System(WELL.init, counted, Box(2.0))
+def test_the_block_is_traced_once_for_all_stages():
+    system = System(WELL.init, observe, Box(2.0))
     config = configured(steps=800, ladder_steps=20, f0="auto", dt="auto", wall="auto")
     program = build(system, PLANE, config, KEY)
+    run = block(program.flat, PLANE, config.integrator, config.block, config.sync)
+    traces = []
+
+    def counted(walkers, drive):
+        traces.append(jax.tree.map(jax.typeof, drive))
+        return run(walkers, drive)
+
+    program = program._replace(run=program.devices.spread(counted))
     state = initialise(program, system, KEY)
-    seen = {}
+    stages = set()
     while not finished(state):
         state, report = advance(program, state)
-        seen.setdefault(report.stage, []).append(len(traces))
-    assert set(seen) == {LADDER, ADAPTATION, PRODUCTION}
-    first = seen[LADDER][0]
-    assert all(count == first for counts in seen.values() for count in counts)
+        stages.add(report.stage)
+    assert stages == {LADDER, ADAPTATION, PRODUCTION}
+    assert len(traces) == 1, traces
 
 
 # --- probe and descend --------------------------------------------------------------------------
