@@ -22,7 +22,9 @@ from glassgrok.training import TrainingConfig
 
 # What the quickstart asks of the two.
 QUICK_TRAINING = TrainingConfig(steps=2000, learning_rate=1e-2, seeds=6)
-QUICK_SAMPLER = SamplerConfig(steps=36_000, walkers=16, tile=2, omega_dt=0.4, ladder_steps=300)
+QUICK_SAMPLER = SamplerConfig(
+    steps=42_000, walkers=16, tile=2, omega_dt=0.4, ladder_steps=300, coarse=1.0
+)
 
 
 @dataclass(frozen=True)

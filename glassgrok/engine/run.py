@@ -320,7 +320,7 @@ def _sample(session: Session, key, starts) -> None:
     """Sample, from the last checkpoint if there is one; leaves landscape.nc."""
     job, config = session.job, session.config.sampler
     program = sampler.build(job.system, job.grid, config, key, starts, job.devices)
-    total = sampler.total_steps(config)
+    total = config.total_steps
     with session.checkpoints("sample") as checkpoints:
         state = sampler.initialise(program, job.system, key)
         restored = session.restore(checkpoints, "sample", state)

@@ -46,6 +46,11 @@ def flatten(system: System, grid: Grid, key) -> FlatSystem:
     """
     params = system.init(key)
     example, unravel = ravel_pytree(params)
+    if not jnp.issubdtype(example.dtype, jnp.floating):
+        raise ValueError(
+            f"init must return floating point parameters, but they are {example.dtype}; give it "
+            "float arrays."
+        )
 
     def split(x):
         found = system.observe(unravel(x))

@@ -203,7 +203,7 @@ def entropy_slices(landscape: Landscape, axes: Axes, losses=None) -> Axes:
     """
     u, a = two_axes(landscape)
     error = conditional_error(landscape)
-    usable = error < WORST
+    usable = np.isfinite(landscape.entropy) & ~(error >= WORST)
     rows = np.flatnonzero(usable.sum(1) >= 3)
     if losses is None:
         losses = (

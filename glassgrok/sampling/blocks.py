@@ -152,7 +152,9 @@ def raise_wall(program: Program, state: SamplerState) -> SamplerState:
     if wall != "auto":
         return state._replace(wall=np.full(len(axes), float(wall)))
     found = program.devices.gather(program.squared_gradients(state.walkers.position))
-    steepest = np.nanmax(found, axis=(0, 1))
+    found = found.reshape(-1, len(axes))
+    # Not the maximum: one stray walker would weaken the wall for all.
+    steepest = np.quantile(found[np.isfinite(found).all(axis=1)], 0.95, axis=0)
     widths = np.array([axis.width for axis in axes])
     stiff = (WALL_OMEGA_DT * widths / state.dt) ** 2 / (2 * np.maximum(steepest, 1e-30))
     return state._replace(wall=np.minimum(stiff, MAX_WALL))

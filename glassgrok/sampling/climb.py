@@ -12,8 +12,6 @@ from glassgrok.sampling.state import (
     SamplerState,
     begin,
     group_starts,
-    production_steps,
-    total_steps,
     with_trained_starts,
 )
 
@@ -90,7 +88,7 @@ def _end_level(program: Program, state: SamplerState, measured: int) -> SamplerS
 def _end_phase(program: Program, state: SamplerState) -> SamplerState:
     """Go on to the next phase of the ladder, or leave it, where this one has got to its end."""
     config, axis, ladder = program.config, program.grid.axes[0], state.ladder
-    budget = total_steps(config) - production_steps(config)
+    budget = config.total_steps - config.production_steps
     level_u, slope = ladder.u[ladder.level - 1], ladder.slope[ladder.level - 1]
     share = max(state.step / budget, ladder.level / ladders.MAX_LEVELS)
     exhausted = share >= ladders.SHARES[ladder.phase]

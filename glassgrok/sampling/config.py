@@ -28,15 +28,17 @@ class SamplerConfig:
         ladder_ratio: beta of a level over beta of the one before.
         f0: nats that all walkers together deposit in one step, at most, or "auto": `FILL` nats for
             each bin of the grid until the decay begins.
-        rise, fall, decay: t_rise, t_fall and t_decay of the schedule as shares of the adaptation:
-            f rises to f0, stays, and decays like decay / (t - fall + decay). All three equal to
-            t_WL give Eq. 3.
+        rise, fall, decay: t_rise, t_fall and t_decay of the schedule as shares of the adaptation
+            (of its coarse part and of the rest, each for itself): f rises to f0, stays, and decays
+            like decay / (t - fall + decay). All three equal to t_WL give Eq. 3.
         coarse: share of the adaptation at its start in which a visit raises its whole row of u, all
             values of A alike; 0 for none, as in the papers.
         kernel: width of a deposit in bins (standard deviation); at most 1.5 keeps fine structure.
         wall: nats at one bin beyond the edge of the grid, on top of V's own slope there, or "auto":
             as stiff as dt allows, at most 50.
         production: share of the steps that run with V frozen; S comes from these alone.
+        settle: share of the production that is not counted yet: the walkers still remember the V
+            that moved with them.
         sync: steps between two sums of the visits over all walkers and devices.
         block: steps between two looks of the host; a multiple of sync.
 
@@ -58,10 +60,11 @@ class SamplerConfig:
     rise: float = 0.02
     fall: float = 0.5
     decay: float = 0.05
-    coarse: float = 0.75
+    coarse: float = 0.5
     kernel: float = 1.0
     wall: float | Literal["auto"] = "auto"
     production: float = 0.5
+    settle: float = 0.25
     sync: int = 10
     block: int = 100
 
@@ -69,13 +72,14 @@ class SamplerConfig:
         for name in ("steps", "walkers", "tile", "groups", "sync", "block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
-        for name in ("ladder_steps", "rise", "coarse", "kernel"):
-            if getattr(self, name) < 0:
+        for name in ("ladder_steps", "rise", "kernel"):
+            if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}.")
         for name, low, high in [
             ("omega_dt", 0.0, 1.0),
             ("friction", 0.0, 1.0),
             ("production", 0.0, 1.0),
+            ("fall", 0.0, float("inf")),
             ("decay", 0.0, float("inf")),
             ("ladder_ratio", 1.0, float("inf")),
         ]:
@@ -84,9 +88,14 @@ class SamplerConfig:
                     f"{name} must lie between {low:g} and {high:g}, both excluded, but is "
                     f"{getattr(self, name)}."
                 )
+        for name, high in (("coarse", 1), ("settle", 0.9)):
+            if not 0 <= getattr(self, name) <= high:
+                raise ValueError(
+                    f"{name} must lie between 0 and {high}, but is {getattr(self, name)}."
+                )
         for name in ("dt", "f0", "wall"):
             value = getattr(self, name)
-            if value != "auto" and not (isinstance(value, (int, float)) and value > 0):
+            if value != "auto" and not (isinstance(value, (int, float)) and 0 < value < 1e30):
                 raise ValueError(f'{name} must be positive or "auto", but is {value!r}.')
         if self.dt == "auto" and self.ladder_steps == 0:
             raise ValueError(
@@ -106,6 +115,13 @@ class SamplerConfig:
                 f"{self.tile} make {self.walkers // self.tile} tiles for {self.groups} groups; "
                 "lower tile or groups."
             )
+        least = 2 if self.ladder_steps else 1
+        if self.total_steps - self.production_steps < least * self.block:
+            raise ValueError(
+                f"steps must leave at least {least} blocks of {self.block} steps before the "
+                f"production, but {self.steps} steps with production {self.production} do not; "
+                "raise steps, or lower production or block."
+            )
         if self.block % self.sync:
             raise ValueError(
                 f"block must be a multiple of sync, but they are {self.block} and {self.sync}."
@@ -115,3 +131,13 @@ class SamplerConfig:
     def tiles(self) -> int:
         """Number of tiles."""
         return self.walkers // self.tile
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of each walker in all, rounded up to whole blocks."""
+        return -(-self.steps // self.block) * self.block
+
+    @property
+    def production_steps(self) -> int:
+        """Steps of the frozen production, whole blocks."""
+        return max(1, round(self.steps * self.production / self.block)) * self.block

@@ -51,7 +51,9 @@ def estimate(reference: np.ndarray, visits: np.ndarray, weight: np.ndarray) -> E
         left_out = np.stack([_pool(np.delete(share, g, axis=0))[seen] for g in range(groups)])
         shift = left_out - pooled[seen]
         shift = shift - np.average(shift, axis=1, weights=importance[seen])[:, None]
-        error[seen] = np.sqrt((groups - 1) / groups * (shift**2).sum(axis=0))
+        spread = np.sqrt((groups - 1) / groups * (shift**2).sum(axis=0))
+        # Groups that happen to agree in a bin do not know it better than its samples allow.
+        error[seen] = np.maximum(spread, 1 / np.sqrt(importance[seen]))
     return Estimate(pooled, error, share)
 
 

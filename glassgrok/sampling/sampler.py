@@ -25,8 +25,6 @@ from glassgrok.sampling.state import (
     build,
     group_starts,
     initialise,
-    production_steps,
-    total_steps,
 )
 from glassgrok.sampling.wang_landau import Schedule, deposit
 from glassgrok.system import System
@@ -51,10 +49,13 @@ def advance(program: Program, state: SamplerState) -> tuple[SamplerState, Report
 def _deposits(program: Program, elapsed: int, length: int):
     """f per visit and the deposit kernels at a step of the adaptation."""
     config, grid = program.config, program.grid
+    coarse = config.coarse * length if len(grid.axes) == 2 else 0.0
+    rows = elapsed <= coarse
+    elapsed, length = (elapsed, coarse) if rows else (elapsed - coarse, length - coarse)
     fall = config.fall * length
     f0 = FILL * grid.size / fall if config.f0 == "auto" else config.f0
     f = Schedule(f0, config.rise * length, fall, config.decay * length)(elapsed) / config.walkers
-    if elapsed > config.coarse * length or len(grid.axes) == 1:
+    if not rows:
         return f, program.matrices
     # S(u) is what the ladder knows worst. While it is put right, whole rows are raised together.
     other = grid.axes[1].bins
@@ -65,7 +66,7 @@ def _adaptation_block(program: Program, state: SamplerState):
     config = program.config
     if state.step == state.stage_step:
         state = raise_wall(program, state)
-    length = total_steps(config) - production_steps(config) - state.stage_step
+    length = config.total_steps - config.production_steps - state.stage_step
     # The block's end, so that a rise from 0 does not waste its first block.
     f, matrices = _deposits(program, state.step - state.stage_step + config.block, length)
     f = np.float32(f)
@@ -91,12 +92,14 @@ def _production_block(program: Program, state: SamplerState):
         # Now the walkers are everywhere on the grid, and show how steep u and A are.
         state = raise_wall(program, state)
     state, tally, _, report = run_block(program, state, drive_of(program, state))
-    state = state._replace(
-        visits=state.visits + tally.visits,
-        weight=state.weight + tally.weight,
-        extras=state.extras + tally.extras,
-    )
-    if state.step >= total_steps(program.config):
+    config = program.config
+    if state.step - state.stage_step > config.settle * config.production_steps:
+        state = state._replace(
+            visits=state.visits + tally.visits,
+            weight=state.weight + tally.weight,
+            extras=state.extras + tally.extras,
+        )
+    if state.step >= config.total_steps:
         state = begin(state, DONE)
     return state, report
 

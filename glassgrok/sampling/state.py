@@ -195,16 +195,6 @@ def initialise(program: Program, system: System, key) -> SamplerState:
     )
 
 
-def production_steps(config: SamplerConfig) -> int:
-    """Steps of the frozen production, whole blocks."""
-    return max(1, round(config.steps * config.production / config.block)) * config.block
-
-
-def total_steps(config: SamplerConfig) -> int:
-    """Steps of each walker in all, rounded up to whole blocks."""
-    return -(-config.steps // config.block) * config.block
-
-
 def begin(state: SamplerState, stage: str) -> SamplerState:
     """The state at the first step of a stage."""
     return state._replace(stage=STAGES.index(stage), stage_step=state.step)
