@@ -153,8 +153,7 @@ def raise_wall(program: Program, state: SamplerState) -> SamplerState:
         return state._replace(wall=np.full(len(axes), float(wall)))
     found = program.devices.gather(program.squared_gradients(state.walkers.position))
     found = found.reshape(-1, len(axes))
-    # Not the maximum: one stray walker would weaken the wall for all.
-    steepest = np.quantile(found[np.isfinite(found).all(axis=1)], 0.95, axis=0)
+    steepest = found[np.isfinite(found).all(axis=1)].max(axis=0)
     widths = np.array([axis.width for axis in axes])
     stiff = (WALL_OMEGA_DT * widths / state.dt) ** 2 / (2 * np.maximum(steepest, 1e-30))
     return state._replace(wall=np.minimum(stiff, MAX_WALL))

@@ -52,8 +52,9 @@ def estimate(reference: np.ndarray, visits: np.ndarray, weight: np.ndarray) -> E
         shift = left_out - pooled[seen]
         shift = shift - np.average(shift, axis=1, weights=importance[seen])[:, None]
         spread = np.sqrt((groups - 1) / groups * (shift**2).sum(axis=0))
-        # Groups that happen to agree in a bin do not know it better than its samples allow.
-        error[seen] = np.maximum(spread, 1 / np.sqrt(importance[seen]))
+        # Groups that happen to agree in a bin do not know it: its samples allow 1/sqrt(n) at best.
+        # Half of that, so that the bar of an ordinary bin is not biased upwards.
+        error[seen] = np.maximum(spread, 0.5 / np.sqrt(importance[seen]))
     return Estimate(pooled, error, share)
 
 

@@ -47,8 +47,8 @@ WELL = System(lambda key: jax.random.normal(key, (SIZE,)) / 2, observe, Free())
 
 
 def configured(**changes):
-    few = {"steps": 200, "walkers": 16, "tile": 2, "groups": 4, "dt": 0.05, "friction": 0.1}
-    short = {"ladder_steps": 0, "f0": 1.0, "wall": 2.0, "sync": 5, "block": 10}
+    few = {"steps": 200, "walkers": 16, "tile": 2, "groups": 4, "dt": 0.05, "settle": 0.0}
+    short = {"ladder_steps": 0, "f0": 1.0, "wall": 2.0, "sync": 5, "block": 10, "friction": 0.1}
     return SamplerConfig(**(few | short | changes))
 
 
