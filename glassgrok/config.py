@@ -12,7 +12,7 @@ import pydantic
 import yaml
 
 from glassgrok.domains import Box, Domain, Free, Shell
-from glassgrok.landscape import Axis, Grid
+from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.system import System, network

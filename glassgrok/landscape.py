@@ -1,172 +1,93 @@
-"""Axis, Grid, Landscape: the entropy S on a grid, and the potential V made of it."""
+"""The Landscape: the measured entropy S on a grid, with its errors, and its file."""
 
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from glassgrok.grid import Axis, Grid
 
-@dataclass(frozen=True)
-class Axis:
-    """`bins` equal bins of a collective variable from `low` to `high`.
 
-    Raises:
-        ValueError: low is not below high, or there are fewer than two bins.
+class Diagnostics(NamedTuple):
+    """How a landscape was sampled; `analysis.convergence` judges it.
+
+    G groups, K segments of the counted production in the order of time, and S in nats up to a
+    constant of each surface, NaN where nothing was seen.
+
+    Attributes:
+        segments: (K, G, ...) S of each group in each segment, as `Landscape.groups`.
+        half_step: (G, ...) S of each group with half the time step, all NaN if not run.
+        walkers: (...) int32, how many walkers visited the bin.
+        trips: (G, axes) int64, round trips of a group's walkers between the lowest and the highest
+            fifth of what was reached along each axis.
+        filled: whether adaptation saw the mask of reachable bins stop growing.
+        dt: time step.
+        omega_dt: (4,) dt times the largest frequency of V, in each quarter of the first axis from
+            low to high; NaN where no walker was.
+        temperature, temperature_error: (4,) configurational temperature in each quarter, 1 if dt
+            is small enough, and its standard error; NaN where not measured.
+        acceptance: share of accepted steps; 1 for an integrator that accepts all.
+        rescued: walkers that were lost and re-seeded.
+    """
+
+    segments: np.ndarray
+    half_step: np.ndarray
+    walkers: np.ndarray
+    trips: np.ndarray
+    filled: bool
+    dt: float
+    omega_dt: np.ndarray
+    temperature: np.ndarray
+    temperature_error: np.ndarray
+    acceptance: float
+    rescued: int
+
+
+class Joint(NamedTuple):
+    """Joint sums over the second variable's bins a and those of its hard form h, for reweighting.
+
+    Attributes:
+        name: of the hard form, one of the extras.
+        weight: (G, nu, na, nh) ln of each group's volume in the cell, normalised as `groups`.
+        square: (G, nu, na, nh) ln of the sum of the squared sample weights, on the same scale.
     """
 
     name: str
-    low: float
-    high: float
-    bins: int
-
-    def __post_init__(self):
-        if not -np.inf < self.low < self.high < np.inf:
-            raise ValueError(
-                f"The axis {self.name} must run upwards between finite ends, but goes from "
-                f"{self.low} to {self.high}; swap or change the two."
-            )
-        if self.bins < 2:
-            raise ValueError(f"The axis {self.name} needs at least 2 bins, but has {self.bins}.")
-
-    @property
-    def width(self) -> float:
-        """Width of a bin, in the units of the variable."""
-        return (self.high - self.low) / self.bins
-
-    @property
-    def centers(self) -> np.ndarray:
-        """(bins,) the middle of each bin."""
-        return self.low + self.width * (np.arange(self.bins) + 0.5)
-
-    @property
-    def edges(self) -> np.ndarray:
-        """(bins + 1,) the edges of the bins."""
-        return np.linspace(self.low, self.high, self.bins + 1)
+    weight: np.ndarray
+    square: np.ndarray
 
 
-class Grid:
-    """One or two axes; `gg.Grid(gg.Axis("ln_loss", -10, 1.5, bins=60), ...)`.
-
-    Raises:
-        ValueError: no axis, or more than two.
-    """
-
-    def __init__(self, *axes: Axis):
-        if len(axes) not in (1, 2):
-            raise ValueError(f"A Grid has one or two axes, but was given {len(axes)}.")
-        if len({axis.name for axis in axes}) < len(axes):
-            raise ValueError(f"Both axes have the name {axes[0].name}; give each its own name.")
-        self.axes = axes
-
-    def __repr__(self):
-        return f"Grid{self.axes}"
-
-    def __eq__(self, other):
-        return isinstance(other, Grid) and self.axes == other.axes
-
-    def __hash__(self):
-        return hash(self.axes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of bins along each axis."""
-        return tuple(axis.bins for axis in self.axes)
-
-    @property
-    def size(self) -> int:
-        """Number of bins in all."""
-        return int(np.prod(self.shape))
-
-    def bin(self, values):
-        """Flat index of the bin that holds `values`, and whether they lie on the grid at all.
-
-        Args:
-            values: (axes,) a point. Not finite counts as off the grid.
-
-        Returns:
-            An int32 index, 0 where the point is off the grid, and a bool.
-        """
-        index, inside = jnp.int32(0), jnp.bool_(True)
-        for axis, value in zip(self.axes, values, strict=True):
-            # The upper end belongs to the grid: a smooth accuracy saturates at exactly 1.
-            inside &= (value >= axis.low) & (value <= axis.high)
-            cell = jnp.floor((value - axis.low) / axis.width)
-            cell = jnp.clip(jnp.where(jnp.isfinite(cell), cell, 0), 0, axis.bins - 1)
-            index = index * axis.bins + cell.astype(jnp.int32)
-        return jnp.where(inside, index, 0), inside
-
-
-def _padded(table, axes: int, numpy):
-    """The table with one more row on each side of each axis, continued linearly."""
-    for i in range(axes):
-        first, second = (numpy.take(table, numpy.array([k]), i) for k in (0, 1))
-        last, before = (numpy.take(table, numpy.array([k]), i) for k in (-1, -2))
-        table = numpy.concatenate([2 * first - second, table, 2 * last - before], i)
-    return table
-
-
-def interpolate(grid: Grid, table, wall, values):
-    """V(u, A): a quadratic B-spline over the bins, continued beyond the grid.
-
-    The coefficients are the table itself: V and the force are continuous, linear tables are
-    reproduced exactly, and a bend of the table is rounded off (samples are weighted with the V they
-    felt, so this costs no accuracy). From the outermost bins on V is linear, with the slope it has
-    there, so that walkers feel the force that balances the entropy; beyond the edge a wall of
-    `wall` nats times the squared distance in bins is added (the role of Zhang et al. 2025, Eq. 6).
+def pooled(groups: np.ndarray) -> np.ndarray:
+    """ln mean_g exp(S_g) over all groups.
 
     Args:
-        grid: the grid.
-        table: V over the grid, in nats.
-        wall: (axes,) nats at one bin beyond the edge of each axis.
-        values: (axes,) the point.
+        groups: (G, ...) nats; NaN where a group saw nothing, which counts as no volume.
 
     Returns:
-        V, a scalar in nats; its exact gradient is what the walkers feel.
+        (...) nats; NaN where no group saw anything.
     """
-    table = _padded(table, len(grid.axes), jnp)
-    cells, weights = [], []
-    total = 0.0
-    for axis, height, value in zip(grid.axes, wall, values, strict=True):
-        place = (value - axis.low) / axis.width - 0.5
-        cell = jnp.clip(jnp.round(place), 0, axis.bins - 1)
-        cells.append(cell.astype(jnp.int32))
-        # Beyond the edge the weights go on linearly: the parabolas would cancel there, and round.
-        part = jnp.clip(place - cell, -0.5, 0.5)
-        over = place - cell - part
-        weights.append(
-            (
-                0.5 * (0.5 - part) ** 2 - over * (0.5 - part),
-                0.75 - part**2 - 2 * over * part,
-                0.5 * (0.5 + part) ** 2 + over * (0.5 + part),
-            )
-        )
-        beyond = jnp.maximum(-0.5 - place, 0.0) + jnp.maximum(place - (axis.bins - 0.5), 0.0)
-        total = total + height * beyond**2
-    for sides in product(range(3), repeat=len(cells)):
-        weight = 1.0
-        for each, side in zip(weights, sides, strict=True):
-            weight = weight * each[side]
-        index = tuple(cell + side for cell, side in zip(cells, sides, strict=True))
-        total = total + weight * table[index]
-    return total
+    filled = np.where(np.isnan(groups), -np.inf, groups)
+    total = np.logaddexp.reduce(filled, axis=0) - np.log(max(len(groups), 1))
+    return np.where(np.isfinite(total), total, np.nan)
 
 
-def bin_maximum(grid: Grid, table: np.ndarray) -> np.ndarray:
-    """The largest of V at the centre, the edges and the corners of each bin, in float64.
+def jackknife(replicates: np.ndarray) -> np.ndarray:
+    """Standard error of a statistic by leaving out one group at a time.
 
-    Samples are weighted with exp(V - this), which neither overflows nor loses the samples that
-    matter, however steep V is.
+    se^2 = (G - 1)/G sum_g (t_g - mean t)^2, t_g the statistic without group g; Efron (1982), Eq.
+    3.1. All groups count everywhere: having seen nothing of a bin is information too.
+
+    Args:
+        replicates: (G, ...) the statistic without each group in turn.
+
+    Returns:
+        (...) standard error; NaN where a replicate is NaN, or there are fewer than two.
     """
-    fine = _padded(np.asarray(table, np.float64), len(grid.axes), np)
-    for i, axis in enumerate(grid.axes):
-        rows = [np.take(fine, np.arange(k, k + axis.bins), i) for k in range(3)]
-        before, here, after = rows
-        middle = (before + 6 * here + after) / 8
-        fine = np.maximum(np.maximum((before + here) / 2, (here + after) / 2), middle)
-    return fine
+    if len(replicates) < 2:
+        return np.full(np.shape(replicates)[1:], np.nan)
+    return np.sqrt(len(replicates) - 1) * np.std(replicates, axis=0)
 
 
 @dataclass(frozen=True)
@@ -185,6 +106,8 @@ class Landscape:
         starts: (G,) what each group started from.
         extras: name -> mean over the bin of another observable (a network's hard accuracies).
         normalised: whether the constant is absolute.
+        diagnostics: how it was sampled, or None of a landscape that was not.
+        joint: what reweighting to hard accuracy needs, or None.
         attributes: provenance, for the file.
     """
 
@@ -196,7 +119,43 @@ class Landscape:
     starts: tuple[str, ...]
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     normalised: bool = False
+    diagnostics: Diagnostics | None = None
+    joint: Joint | None = None
     attributes: dict = field(default_factory=dict)
+
+    def difference(self, bin1, bin2) -> tuple[float, float]:
+        """S(bin2) - S(bin1) and its standard error, from leaving out one group at a time.
+
+        Bins that the same samples connect err together, so the error of their difference is
+        smaller than their two bars would say, and that of distant bins larger.
+
+        Args:
+            bin1, bin2: indices over the grid, (i,) or (i, j); of a 1-D landscape also i.
+
+        Returns:
+            The difference and its error in nats; NaN where a bin was not sampled, and an error of
+            NaN where a group is the only one that saw a bin.
+
+        Raises:
+            ValueError: a bin is not on the grid.
+        """
+        one, two = (self._index(bin) for bin in (bin1, bin2))
+        pair = np.stack([self.groups[(..., *one)], self.groups[(..., *two)]], axis=1)
+        left = [pooled(np.delete(pair, g, axis=0)) for g in range(len(pair))]
+        value = float(self.entropy[two] - self.entropy[one])
+        return value, float(jackknife(np.diff(np.reshape(left, (-1, 2)))[:, 0]))
+
+    def _index(self, bin) -> tuple[int, ...]:
+        index = tuple(int(i) for i in np.atleast_1d(bin))
+        shape = self.grid.shape
+        if len(index) != len(shape) or any(
+            not 0 <= i < n for i, n in zip(index, shape, strict=True)
+        ):
+            raise ValueError(
+                f"There is no bin {index}: the grid has {' x '.join(map(str, shape))} bins, "
+                "counted from 0."
+            )
+        return index
 
     def to_xarray(self) -> xr.Dataset:
         """The landscape as a labelled dataset; coordinates are the bin centres."""
@@ -209,17 +168,30 @@ class Landscape:
             "groups": (["group", *names], self.groups, nats | {"long_name": "S of each group"}),
         }
         variables |= {f"mean_{name}": (names, value) for name, value in self.extras.items()}
+        if self.diagnostics is not None:
+            for name, value in self.diagnostics._asdict().items():
+                variables[f"diagnostic_{name}"] = (_dimensions(names)[name], value)
+        if self.joint is not None:
+            dims = ["group", *names, "hard"]
+            meaning = {"long_name": f"with {self.joint.name} along hard"}
+            variables["joint_weight"] = (dims, self.joint.weight, nats | meaning)
+            variables["joint_square"] = (dims, self.joint.square, nats | meaning)
         coordinates = {axis.name: axis.centers for axis in self.grid.axes}
         coordinates["start"] = ("group", np.array(self.starts, dtype=object))
         edges = {f"{a.name}_range": np.array([a.low, a.high]) for a in self.grid.axes}
         attributes = edges | {"normalised": int(self.normalised)} | self.attributes
+        if self.joint is not None:
+            attributes["joint_name"] = self.joint.name
         return xr.Dataset(variables, coordinates, attributes)
 
     def save(self, path) -> None:
         """Write the landscape as NetCDF; a file of that name appears whole or not at all."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        self.to_xarray().to_netcdf(partial, engine="h5netcdf")
+        data = self.to_xarray()
+        # Most bins of the large arrays are NaN.
+        packed = {name: {"zlib": True} for name in data.data_vars if data[name].ndim > 2}
+        data.to_netcdf(partial, engine="h5netcdf", encoding=packed)
         partial.replace(path)
 
     @classmethod
@@ -245,6 +217,7 @@ class Landscape:
         names = data["entropy"].dims
         axes = [Axis(n, *map(float, data.attrs.pop(f"{n}_range")), data.sizes[n]) for n in names]
         normalised = bool(data.attrs.pop("normalised"))
+        joint_name = data.attrs.pop("joint_name", None)
         return cls(
             grid=Grid(*axes),
             entropy=data["entropy"].values,
@@ -258,9 +231,33 @@ class Landscape:
                 if str(n).startswith("mean_")
             },
             normalised=normalised,
+            diagnostics=_diagnostics(data),
+            joint=None
+            if joint_name is None
+            else Joint(joint_name, data["joint_weight"].values, data["joint_square"].values),
             attributes=dict(data.attrs),
         )
 
     def with_attributes(self, **attributes) -> "Landscape":
         """The same landscape with more provenance."""
         return replace(self, attributes=self.attributes | attributes)
+
+
+def _dimensions(names) -> dict[str, list[str]]:
+    """Dimensions of each field of Diagnostics."""
+    return {
+        "segments": ["segment", "group", *names],
+        "half_step": ["group", *names],
+        "walkers": [*names],
+        "trips": ["group", "axis"],
+        "omega_dt": ["quarter"],
+        "temperature": ["quarter"],
+        "temperature_error": ["quarter"],
+    } | {key: [] for key in ("filled", "dt", "acceptance", "rescued")}
+
+
+def _diagnostics(data: xr.Dataset) -> Diagnostics | None:
+    if "diagnostic_segments" not in data:
+        return None
+    values = [data[f"diagnostic_{name}"].values for name in Diagnostics._fields]
+    return Diagnostics(*(value if value.ndim else value.item() for value in values))

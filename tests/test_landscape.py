@@ -9,7 +9,9 @@ import pytest
 import xarray as xr
 from scipy.interpolate import BSpline
 
-from glassgrok.landscape import Axis, Grid, Landscape, bin_maximum, interpolate
+from glassgrok.grid import Axis, Grid
+from glassgrok.landscape import Landscape
+from glassgrok.potential import bin_maximum, interpolate
 from glassgrok.system import margins, smooth_accuracy
 
 LINE = Grid(Axis("u", -3.0, 1.0, 9))

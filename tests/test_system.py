@@ -7,7 +7,7 @@ import pytest
 
 from glassgrok.domains import Box, Free
 from glassgrok.engine.walkers import flatten
-from glassgrok.landscape import Axis, Grid
+from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
 from glassgrok.system import (
     System,

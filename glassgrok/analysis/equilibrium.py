@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassgrok.analysis.groups import jackknife, leave_one_out
+from glassgrok.analysis.groups import leave_one_out
 from glassgrok.analysis.rows import (
     beside_gap,
     entropy_at,
@@ -13,7 +13,8 @@ from glassgrok.analysis.rows import (
     row_mean,
     row_peak,
 )
-from glassgrok.landscape import Axis, Landscape
+from glassgrok.grid import Axis
+from glassgrok.landscape import Landscape, jackknife
 
 
 class EquilibriumCurve(NamedTuple):

@@ -9,20 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from glassgrok.analysis.rows import log_sum
-from glassgrok.landscape import Landscape
-
-
-def pooled(groups: np.ndarray) -> np.ndarray:
-    """ln mean_g exp(S_g) over all groups.
-
-    Args:
-        groups: (G, ...) nats; NaN where a group saw nothing, which counts as no volume.
-
-    Returns:
-        (...) nats; NaN where no group saw anything.
-    """
-    return log_sum(groups, 0) - np.log(max(len(groups), 1))
+from glassgrok.landscape import Landscape, jackknife, pooled
 
 
 def aligned(landscape: Landscape, surfaces: np.ndarray) -> np.ndarray:
@@ -46,23 +33,6 @@ def leave_one_out(landscape: Landscape) -> np.ndarray:
     groups = landscape.groups
     left = [pooled(np.delete(groups, g, axis=0)) for g in range(len(groups))]
     return aligned(landscape, np.reshape(left, groups.shape))
-
-
-def jackknife(replicates: np.ndarray) -> np.ndarray:
-    """Standard error of a statistic by leaving out one group at a time.
-
-    se^2 = (G - 1)/G sum_g (t_g - mean t)^2, t_g the statistic without group g; Efron (1982), Eq.
-    3.1. All groups count everywhere: having seen nothing of a bin is information too.
-
-    Args:
-        replicates: (G, ...) the statistic of each entropy of `leave_one_out`.
-
-    Returns:
-        (...) standard error; NaN where a replicate is NaN, or there are fewer than two.
-    """
-    if len(replicates) < 2:
-        return np.full(np.shape(replicates)[1:], np.nan)
-    return np.sqrt(len(replicates) - 1) * np.std(replicates, axis=0)
 
 
 def normal_score(t, freedom):

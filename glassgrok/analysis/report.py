@@ -14,7 +14,8 @@ from glassgrok.analysis.equilibrium import (
 )
 from glassgrok.analysis.groups import shared_by_starts, start_disagreement
 from glassgrok.analysis.rows import row_entropy, row_mean
-from glassgrok.landscape import Axis, Landscape
+from glassgrok.grid import Axis
+from glassgrok.landscape import Landscape
 
 GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 

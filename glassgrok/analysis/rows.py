@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from glassgrok.landscape import Axis
+from glassgrok.grid import Axis
 
 
 def log_sum(entropy: np.ndarray, axis: int) -> np.ndarray:

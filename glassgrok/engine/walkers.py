@@ -14,7 +14,8 @@ from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Domain
 from glassgrok.dynamics import INTEGRATORS
-from glassgrok.landscape import Grid, interpolate
+from glassgrok.grid import Grid
+from glassgrok.potential import interpolate
 from glassgrok.sampling.wang_landau import deposit
 from glassgrok.system import System
 

@@ -16,7 +16,8 @@ from glassgrok.analysis.equilibrium import (
     marginal_entropy,
     two_axes,
 )
-from glassgrok.landscape import Grid, Landscape
+from glassgrok.grid import Grid
+from glassgrok.landscape import Landscape
 from glassgrok.plots.training import training_curves
 
 LABELS = {"ln_loss": "ln train loss (nat)", "test_accuracy": "test accuracy (smooth)"}

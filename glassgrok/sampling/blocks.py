@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassgrok.engine.walkers import Drive, Tally
-from glassgrok.landscape import bin_maximum
+from glassgrok.potential import bin_maximum
 from glassgrok.sampling.state import (
     ADAPTATION,
     LADDER,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassgrok.landscape import Axis, Grid
+from glassgrok.grid import Axis, Grid
 
 PHASES = QUENCH, HEAT, COOL = "quench", "heat", "cool"
 MAX_LEVELS = 96

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassgrok.landscape import Grid, Landscape
+from glassgrok.grid import Grid
+from glassgrok.landscape import Landscape, pooled
 
 SEEN_BY = 2  # a bin is reported when so many groups have visited it
 
@@ -44,29 +45,18 @@ def estimate(reference: np.ndarray, visits: np.ndarray, weight: np.ndarray) -> E
     with np.errstate(divide="ignore"):
         log_weight = np.log(weight)
     share = np.where(weight > 0, reference + log_weight + np.log(groups), np.nan)
-    pooled = np.where(seen, _pool(share), np.nan)
+    whole = np.where(seen, pooled(share), np.nan)
     importance = visits.sum(axis=0)
-    error = np.full(pooled.shape, np.nan)
+    error = np.full(whole.shape, np.nan)
     if groups > 1 and seen.any():
-        left_out = np.stack([_pool(np.delete(share, g, axis=0))[seen] for g in range(groups)])
-        shift = left_out - pooled[seen]
+        left_out = np.stack([pooled(np.delete(share, g, axis=0))[seen] for g in range(groups)])
+        shift = left_out - whole[seen]
         shift = shift - np.average(shift, axis=1, weights=importance[seen])[:, None]
         spread = np.sqrt((groups - 1) / groups * (shift**2).sum(axis=0))
         # Groups that happen to agree in a bin do not know it: its samples allow 1/sqrt(n) at best.
         # Half of that, so that the bar of an ordinary bin is not biased upwards.
         error[seen] = np.maximum(spread, 0.5 / np.sqrt(importance[seen]))
-    return Estimate(pooled, error, share)
-
-
-def _pool(share: np.ndarray) -> np.ndarray:
-    """ln mean_g exp(share_g), NaN counting as nothing."""
-    filled = np.where(np.isnan(share), -np.inf, share)
-    top = filled.max(axis=0)
-    finite = np.isfinite(top)
-    total = np.exp(filled[:, finite] - top[finite]).sum(axis=0)
-    pooled = np.full(top.shape, -np.inf)
-    pooled[finite] = top[finite] + np.log(total / len(share))
-    return pooled
+    return Estimate(whole, error, share)
 
 
 def landscape(

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from glassgrok.landscape import Grid, Landscape, bin_maximum
+from glassgrok.grid import Grid
+from glassgrok.landscape import Landscape
+from glassgrok.potential import bin_maximum
 from glassgrok.sampling.blocks import Report, drive_of, raise_wall, run_block
 from glassgrok.sampling.climb import ladder_block
 from glassgrok.sampling.config import FILL, SamplerConfig

@@ -18,7 +18,7 @@ from glassgrok.engine.walkers import (
     probe,
     squared_gradients,
 )
-from glassgrok.landscape import Grid
+from glassgrok.grid import Grid
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.ladder import Ladder
 from glassgrok.sampling.wang_landau import kernels

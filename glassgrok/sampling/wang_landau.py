@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glassgrok.landscape import Grid
+from glassgrok.grid import Grid
 
 
 @dataclass(frozen=True)

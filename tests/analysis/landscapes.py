@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from glassgrok.analysis.groups import pooled
 from glassgrok.analysis.rows import row_entropy
-from glassgrok.landscape import Axis, Grid, Landscape
+from glassgrok.grid import Axis, Grid
+from glassgrok.landscape import Landscape, pooled
 from glassgrok.sampling import production
 
 SD = 0.07

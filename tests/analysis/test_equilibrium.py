@@ -14,7 +14,8 @@ from glassgrok.analysis.equilibrium import (
     observable_curve,
 )
 from glassgrok.analysis.rows import entropy_at, row_mean
-from glassgrok.landscape import Axis, Grid, Landscape
+from glassgrok.grid import Axis, Grid
+from glassgrok.landscape import Landscape
 
 
 def test_gaussian_rows_have_their_mean_spread_and_peak():

@@ -10,14 +10,13 @@ from scipy.stats import norm, t
 from glassgrok.analysis import equilibrium_curve, marginal_entropy
 from glassgrok.analysis.groups import (
     aligned,
-    jackknife,
     leave_one_out,
     normal_score,
-    pooled,
     shared_by_starts,
     start_disagreement,
 )
 from glassgrok.analysis.rows import row_entropy, row_mean
+from glassgrok.landscape import jackknife, pooled
 
 
 def test_pooling_sums_the_weights_and_a_group_without_samples_has_none():

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from glassgrok.analysis import report
-from glassgrok.analysis.groups import pooled
-from glassgrok.landscape import Axis, Grid, Landscape
+from glassgrok.grid import Axis, Grid
+from glassgrok.landscape import Landscape, pooled
 
 GRID = Grid(Axis("ln_loss", -8.0, 0.0, 16), Axis("test_accuracy", 0.0, 1.0, 20))
 STARTS = ("memorising", "generalising") * 3

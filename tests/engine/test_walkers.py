@@ -16,8 +16,9 @@ from glassgrok.engine.walkers import (
     probe,
     squared_gradients,
 )
-from glassgrok.landscape import Axis, Grid, interpolate
+from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
+from glassgrok.potential import interpolate
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.sampler import (
     ADAPTATION,

@@ -10,7 +10,8 @@ from matplotlib.text import Text
 
 from glassgrok import plots
 from glassgrok.analysis import equilibrium_curve
-from glassgrok.landscape import Axis, Grid, Landscape
+from glassgrok.grid import Axis, Grid
+from glassgrok.landscape import Landscape
 
 
 @pytest.fixture(scope="module")

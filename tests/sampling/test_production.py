@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glassgrok.landscape import Axis, Grid
+from glassgrok.grid import Axis, Grid
 from glassgrok.sampling.production import SEEN_BY, estimate, landscape
 
 BINS, GROUPS = 30, 8

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glassgrok.landscape import Axis, Grid
+from glassgrok.grid import Axis, Grid
 from glassgrok.sampling.wang_landau import Schedule, deposit, kernel_matrix, kernels
 
 PLANE = Grid(Axis("u", -3.0, 1.0, 12), Axis("a", 0.0, 1.0, 7))
