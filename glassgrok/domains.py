@@ -61,6 +61,10 @@ class Box:
         """A uniform point of the box, shaped like x."""
         return self.half_width * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0)
 
+    def without_flux(self, x, w):
+        """A vector field w made to vanish at the walls, (1 - x²/half_width²) w."""
+        return (1 - (x / self.half_width) ** 2) * w
+
     def degrees_of_freedom(self, size: int) -> int:
         """Number of independent velocities of `size` parameters."""
         return size
@@ -118,6 +122,10 @@ class Shell:
         gauss = jax.random.normal(key, x.shape, x.dtype)
         return gauss * (self.radius / jnp.linalg.norm(gauss))
 
+    def without_flux(self, x, w):
+        """The part of a vector field w that is tangent."""
+        return self.tangent(x, w)
+
     def degrees_of_freedom(self, size: int) -> int:
         """Number of independent velocities of `size` parameters."""
         return size - 1
@@ -146,6 +154,10 @@ class Free:
     def draw(self, key, x):
         """There is no uniform point of all space: the starting point stays as it is."""
         return x
+
+    def without_flux(self, x, w):
+        """There are no walls: w itself."""
+        return w
 
     def degrees_of_freedom(self, size: int) -> int:
         """Number of independent velocities of `size` parameters."""

@@ -76,3 +76,10 @@ def bin_maximum(grid: Grid, table: np.ndarray) -> np.ndarray:
         middle = (before + 6 * here + after) / 8
         fine = np.maximum(np.maximum((before + here) / 2, (here + after) / 2), middle)
     return fine
+
+
+def floored(table: np.ndarray, depth: float) -> np.ndarray:
+    """V no deeper than `depth` nats below the largest of its row; a 1-D table stays as it is."""
+    if table.ndim == 1:
+        return table
+    return np.maximum(table, table.max(axis=1, keepdims=True) - depth)

@@ -24,11 +24,15 @@ class System:
             A dict of further scalars may follow as the last element: they are measured, with the
             weights of the entropy, but never feel a force (a network's hard accuracies).
         domain: Box, Shell or Free.
+        hard: name of the extra that is the hard form of the second variable (a network's hard test
+            accuracy), if there is one: joint sums with it are kept, so that the landscape can be
+            reweighted to it.
     """
 
     init: Callable
     observe: Callable
     domain: Domain = field(default_factory=Box)
+    hard: str | None = None
 
 
 def margins(logits: jax.Array, labels: np.ndarray) -> jax.Array:
@@ -135,4 +139,5 @@ def network(model, task: Task, domain: Domain | None = None, accuracy_slope: flo
         init=lambda key: model.init(key, task.inputs[:1]),
         observe=observe,
         domain=Box() if domain is None else domain,
+        hard="test_accuracy",
     )

@@ -54,9 +54,9 @@ class Devices(NamedTuple):
             donate_argnums=0,
         )
 
-    def each(self, run: Callable) -> Callable:
-        """Compile `run(positions)` for each device on its own tiles."""
-        return jax.pmap(run, devices=list(self.devices))
+    def each(self, run: Callable, shared: int = 0) -> Callable:
+        """Compile `run` for each device on its own tiles; the last `shared` arguments go to all."""
+        return jax.pmap(run, in_axes=(0, *[None] * shared), devices=list(self.devices))
 
 
 def choose(tiles: int, count: int | None = None) -> Devices:

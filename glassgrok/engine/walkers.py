@@ -1,4 +1,4 @@
-"""Many walkers at once: the flat system, and one block of steps as one compiled program.
+"""Many walkers at once: one block of steps as one compiled program.
 
 Walkers run in tiles of a fixed size: lax.map over tiles, vmap inside one. The rounding of a walker
 then does not depend on how many devices share the work.
@@ -9,78 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jax.flatten_util import ravel_pytree
 
-from glassgrok.domains import Domain
-from glassgrok.dynamics import INTEGRATORS
+from glassgrok.dynamics import metropolis_step, middle_step, paper_step
+from glassgrok.engine.flat import FlatSystem
 from glassgrok.grid import Grid
 from glassgrok.potential import interpolate
 from glassgrok.sampling.wang_landau import deposit
-from glassgrok.system import System
 
-
-class FlatSystem(NamedTuple):
-    """A System on one flat float32 vector of parameters.
-
-    Attributes:
-        observe: (D,) -> ((axes,) collective variables, (E,) extras).
-        unravel: (D,) -> params.
-        domain: the domain, for flat vectors.
-        size: D.
-        extras: names of the extras.
-    """
-
-    observe: Callable
-    unravel: Callable
-    domain: Domain
-    size: int
-    extras: tuple[str, ...]
-
-
-def flatten(system: System, grid: Grid, key) -> FlatSystem:
-    """Write a System for flat vectors.
-
-    Raises:
-        ValueError: the system does not observe one variable for each axis of the grid, or one of
-            them is not a scalar.
-    """
-    params = system.init(key)
-    example, unravel = ravel_pytree(params)
-    if not jnp.issubdtype(example.dtype, jnp.floating):
-        raise ValueError(
-            f"init must return floating point parameters, but they are {example.dtype}; give it "
-            "float arrays."
-        )
-
-    def split(x):
-        found = system.observe(unravel(x))
-        if not isinstance(found, tuple):
-            raise ValueError(
-                f"observe must return a tuple, (u,) or (u, a), but returned {type(found).__name__}."
-            )
-        *values, last = found
-        return (values, last) if isinstance(last, dict) else ([*values, last], {})
-
-    values, extras = jax.eval_shape(split, example)
-    for name, extra in extras.items():
-        if extra.shape != ():
-            raise ValueError(
-                f"The extra {name} of observe must be a scalar, but has the shape {extra.shape}."
-            )
-    if len(values) != len(grid.axes) or any(value.shape != () for value in values):
-        raise ValueError(
-            f"The grid has {len(grid.axes)} axes, but observe returned collective variables of "
-            f"shapes {[value.shape for value in values]}; it must return one scalar for each axis."
-        )
-    names = tuple(sorted(extras))
-
-    def observe(x):
-        values, extras = split(x)
-        measured = [jnp.asarray(extras[name], jnp.float32) for name in names]
-        return jnp.stack(values), jnp.stack(measured) if names else jnp.zeros(0)
-
-    return FlatSystem(observe, unravel, system.domain.flat(params), example.size, names)
+CHANCE = 1  # folded into a step's key: its own stream of random numbers
 
 
 class Walkers(NamedTuple):
@@ -127,19 +63,23 @@ class Tally(NamedTuple):
     """What was measured, per tile (leading axis) and in it per bin or per walker.
 
     Attributes:
-        visits: (bins,) int32.
+        visits: (tile, bins) int32.
         weight: (bins,) float32, sum over samples of exp(V(sample) - reference[bin]).
         extras: (E, bins) float32, the same sum weighted with each extra.
+        joint: (2, bins, nh) float32, that sum and the sum of its squares for each bin h of the hard
+            form of the second variable; nh is 0 where there is none.
         values, squares: (tile, axes) sums over steps of the collective variables, and squared.
         energy: (tile,) sum over steps of e^u.
         temperature: (tile,) sum over steps of the kinetic temperature.
-        low, high: (tile,) range of u.
+        low, high: (tile, axes) range of the collective variables.
         inside: (tile,) int32, steps on the grid.
+        accepted: (tile,) int32, steps that were accepted.
     """
 
     visits: Any
     weight: Any
     extras: Any
+    joint: Any
     values: Any
     squares: Any
     energy: Any
@@ -147,23 +87,31 @@ class Tally(NamedTuple):
     low: Any
     high: Any
     inside: Any
+    accepted: Any
 
     @classmethod
-    def zeros(cls, bins: int, axes: int, extras: int, tile: int) -> "Tally":
+    def zeros(cls, flat: FlatSystem, grid: Grid, tile: int) -> "Tally":
         """Nothing measured yet."""
-        each = jnp.zeros(tile)
+        each, axes = jnp.zeros(tile), jnp.zeros((tile, len(grid.axes)))
         return cls(
-            visits=jnp.zeros(bins, jnp.int32),
-            weight=jnp.zeros(bins),
-            extras=jnp.zeros((extras, bins)),
-            values=jnp.zeros((tile, axes)),
-            squares=jnp.zeros((tile, axes)),
+            visits=jnp.zeros((tile, grid.size), jnp.int32),
+            weight=jnp.zeros(grid.size),
+            extras=jnp.zeros((len(flat.extras), grid.size)),
+            joint=jnp.zeros((2, grid.size, hard_bins(flat, grid))),
+            values=axes,
+            squares=axes,
             energy=each,
             temperature=each,
-            low=each + jnp.inf,
-            high=each - jnp.inf,
+            low=axes + jnp.inf,
+            high=axes - jnp.inf,
             inside=jnp.zeros(tile, jnp.int32),
+            accepted=jnp.zeros(tile, jnp.int32),
         )
+
+
+def hard_bins(flat: FlatSystem, grid: Grid) -> int:
+    """Number of bins of the hard form of the second variable; 0 where there is none."""
+    return 0 if flat.hard is None else grid.axes[1].bins
 
 
 class Sample(NamedTuple):
@@ -173,59 +121,102 @@ class Sample(NamedTuple):
     inside: Any
     weight: Any
     extras: Any
+    hard: Any
     values: Any
     temperature: Any
+    accepted: Any
 
 
 def _tally(tally: Tally, sample: Sample) -> Tally:
-    u = sample.values[:, 0]
     weight = jnp.where(sample.inside, sample.weight, 0.0)
     weighted = jnp.where(sample.inside[:, None], sample.extras * weight[:, None], 0.0)
+    walkers, seen = jnp.arange(len(weight)), sample.inside.astype(jnp.int32)
+    joint = tally.joint
+    if joint.shape[-1]:
+        joint = joint.at[:, sample.bin, sample.hard].add(jnp.stack([weight, weight**2]))
     return Tally(
-        visits=tally.visits.at[sample.bin].add(sample.inside.astype(jnp.int32)),
+        visits=tally.visits.at[walkers, sample.bin].add(seen),
         weight=tally.weight.at[sample.bin].add(weight),
         extras=tally.extras.at[:, sample.bin].add(weighted.T),
+        joint=joint,
         values=tally.values + sample.values,
         squares=tally.squares + sample.values**2,
-        energy=tally.energy + jnp.exp(u),
+        energy=tally.energy + jnp.exp(sample.values[:, 0]),
         temperature=tally.temperature + sample.temperature,
-        low=jnp.minimum(tally.low, u),
-        high=jnp.maximum(tally.high, u),
-        inside=tally.inside + sample.inside.astype(jnp.int32),
+        low=jnp.minimum(tally.low, sample.values),
+        high=jnp.maximum(tally.high, sample.values),
+        inside=tally.inside + seen,
+        accepted=tally.accepted + sample.accepted.astype(jnp.int32),
     )
+
+
+class Look(NamedTuple):
+    """What a walker's point shows: the potential it feels and the force."""
+
+    values: Any
+    extras: Any
+    bias: Any
+    potential: Any
+    force: Any
+
+
+def _look(flat: FlatSystem, grid: Grid, x, drive: Drive, table) -> Look:
+    values, pull, extras = jax.vjp(flat.observe, x, has_aux=True)
+
+    def potential(values):
+        bias = interpolate(grid, table, drive.wall, values)
+        return bias + drive.beta * jnp.exp(values[0]), bias
+
+    (felt, bias), slope = jax.value_and_grad(potential, has_aux=True)(values)
+    return Look(values, extras, bias, felt, pull(-slope)[0])
 
 
 def _step(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
     """(walker, drive, table, t) -> (walker, sample): one step of one walker."""
-    move = INTEGRATORS[integrator]
     freedom = flat.domain.degrees_of_freedom(flat.size)
+
+    def move(x, v, here: Look, key, drive: Drive, table):
+        noise = jax.random.normal(key, x.shape)
+        how = (drive.dt, drive.friction, 1.0, flat.domain)
+        if integrator != "metropolis":
+            one_gradient = {"middle": middle_step, "paper": paper_step}[integrator]
+            return *one_gradient(x, v, here.force, noise, *how), jnp.bool_(True)
+
+        def field(y):
+            there = _look(flat, grid, y, drive, table)
+            return there.potential, there.force
+
+        chance = jax.random.uniform(jax.random.fold_in(key, CHANCE))
+        return metropolis_step(x, v, here.potential, here.force, field, noise, chance, *how)
 
     def step(walker: Walkers, drive: Drive, table, t):
         x, v, key = walker
-        values, pull, extras = jax.vjp(flat.observe, x, has_aux=True)
-
-        def potential(values):
-            bias = interpolate(grid, table, drive.wall, values)
-            return bias + drive.beta * jnp.exp(values[0]), bias
-
-        slope, bias = jax.grad(potential, has_aux=True)(values)
-        (force,) = pull(-slope)
-        noise = jax.random.normal(jax.random.fold_in(jax.random.wrap_key_data(key), t), x.shape)
-        moved = move(x, v, force, noise, drive.dt, drive.friction, 1.0, flat.domain)
-        index, inside = grid.bin(values)
+        here = _look(flat, grid, x, drive, table)
+        moment = jax.random.fold_in(jax.random.wrap_key_data(key), t)
+        *moved, accepted = move(x, v, here, moment, drive, table)
+        index, inside = grid.bin(here.values)
         sample = Sample(
             bin=index,
             inside=inside,
             # The reference belongs to the V at the start of the block: far above it only while V
             # still grows, when weights are not used.
-            weight=jnp.exp(jnp.minimum(bias - drive.reference[index], 60.0)),
-            extras=extras,
-            values=values,
+            weight=jnp.exp(jnp.minimum(here.bias - drive.reference[index], 60.0)),
+            extras=here.extras,
+            hard=0 if flat.hard is None else _hard_bin(grid, here.extras[flat.hard]),
+            values=here.values,
             temperature=jnp.sum(v * v) / freedom,
+            accepted=accepted,
         )
         return Walkers(*moved, key), sample
 
     return step
+
+
+def _hard_bin(grid: Grid, value):
+    """Bin of the hard form on the second axis; beyond its ends the outermost."""
+    axis = grid.axes[1]
+    cell = jnp.floor((value - axis.low) / axis.width)
+    return jnp.clip(jnp.where(jnp.isfinite(cell), cell, 0), 0, axis.bins - 1).astype(jnp.int32)
 
 
 def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) -> Callable:
@@ -236,7 +227,7 @@ def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) 
     Args:
         flat: the system.
         grid: the bins.
-        integrator: a key of `dynamics.INTEGRATORS`.
+        integrator: one of `dynamics.INTEGRATORS`.
         steps: steps in the block, a multiple of sync.
         sync: steps between two sums over the devices.
 
@@ -256,7 +247,7 @@ def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) 
 
     def run(walkers: Walkers, drive: Drive):
         tiles, tile = walkers.position.shape[:2]
-        empty = Tally.zeros(grid.size, len(grid.axes), len(flat.extras), tile)
+        empty = Tally.zeros(flat, grid, tile)
         tally = jax.tree.map(lambda a: jnp.broadcast_to(a, (tiles, *a.shape)), empty)
 
         def round_(carry, start):
@@ -266,81 +257,10 @@ def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) 
             walkers, tally = jax.lax.map(
                 lambda both: run_tile(*both, drive, table, start), (walkers, tally)
             )
-            visits = jax.lax.psum(jnp.sum(tally.visits, axis=0), "devices")
+            visits = jax.lax.psum(jnp.sum(tally.visits, axis=(0, 1)), "devices")
             return (walkers, tally, visits), None
 
         carry = (walkers, tally, jnp.zeros(grid.size, jnp.int32))
         return jax.lax.scan(round_, carry, drive.start + sync * jnp.arange(steps // sync))[0]
 
     return run
-
-
-def descend(flat: FlatSystem, target: float, steps: int = 400) -> Callable:
-    """(tiles, tile, D) positions -> positions with u below `target`, by Adam on u.
-
-    The step is 2 % of the parameters' root mean square; a walker that has arrived stays.
-    """
-    optimizer = optax.scale_by_adam()
-
-    def one(x):
-        size = 0.02 * jnp.sqrt(jnp.mean(x**2))
-
-        def body(carry, _):
-            x, state = carry
-            u, slope = jax.value_and_grad(lambda y: flat.observe(y)[0][0])(x)
-            with jax.numpy_dtype_promotion("standard"):  # optax takes float32 to an int32 power
-                update, state = optimizer.update(slope, state)
-            moved, _ = flat.domain.confine(x - size * update, x)
-            return (jnp.where(u > target, moved, x), state), None
-
-        return jax.lax.scan(body, (x, optimizer.init(x)), None, length=steps)[0][0]
-
-    return lambda positions: jax.lax.map(jax.vmap(one), positions)
-
-
-def squared_gradients(flat: FlatSystem) -> Callable:
-    """(tiles, tile, D) positions -> (tiles, tile, axes) |grad|² of each collective variable."""
-
-    def one(x):
-        values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
-        rows = jax.lax.map(lambda unit: pull(unit)[0], jnp.eye(len(values)))
-        return jnp.sum(rows**2, axis=1)
-
-    return lambda positions: jax.lax.map(jax.vmap(one), positions)
-
-
-class Probe(NamedTuple):
-    """What `probe` finds at each of n points.
-
-    Attributes:
-        u: (n,) the first collective variable.
-        stiffness: (n,) largest |eigenvalue| of the Hessian of beta e^u. A harmonic direction of
-            this curvature has frequency sqrt(stiffness).
-    """
-
-    u: Any
-    stiffness: Any
-
-
-def probe(flat: FlatSystem, iterations: int = 12) -> Callable:
-    """((n, D) positions, beta, key) -> Probe; the stiffness by power iteration."""
-
-    def one(x, beta, key):
-        gradient = jax.grad(lambda y: beta * jnp.exp(flat.observe(y)[0][0]))
-
-        def body(_, carry):
-            direction, _ = carry
-            turned = jax.jvp(gradient, (x,), (direction,))[1]
-            size = jnp.linalg.norm(turned)
-            return turned / jnp.maximum(size, 1e-30), size
-
-        first = jax.random.normal(key, x.shape)
-        first = first / jnp.linalg.norm(first)
-        size = jax.lax.fori_loop(0, iterations, body, (first, jnp.float32(0)))[1]
-        return Probe(flat.observe(x)[0][0], size)
-
-    def many(positions, beta, key):
-        keys = jax.random.split(key, len(positions))
-        return jax.lax.map(lambda both: one(both[0], beta, both[1]), (positions, keys))
-
-    return jax.jit(many)

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from glassgrok.engine.walkers import Drive, Tally
-from glassgrok.potential import bin_maximum
+from glassgrok.potential import bin_maximum, floored
 from glassgrok.sampling.state import (
     ADAPTATION,
+    EXAMINED,
     LADDER,
     PRODUCTION,
     STAGES,
@@ -33,6 +33,8 @@ class Report(NamedTuple):
         u_low, u_high: range of u over the walkers.
         temperature_deviation: largest |T - 1| of a walker's kinetic temperature over the block.
         on_grid: share of the walker-steps that fell on the grid.
+        filled: whether the fill has ended, of this part of the adaptation or of the last one.
+        acceptance: share of the steps that were accepted.
         rescued: walkers re-seeded in this block.
     """
 
@@ -46,12 +48,14 @@ class Report(NamedTuple):
     u_high: float
     temperature_deviation: float
     on_grid: float
+    filled: bool
+    acceptance: float
     rescued: int
 
 
 def drive_of(program: Program, state: SamplerState, **changes) -> Drive:
     """The drive of the next block: V as it stands, no deposits, unless `changes` say otherwise."""
-    table = state.entropy.astype(np.float32)
+    table = floored(state.entropy, program.config.depth).astype(np.float32)
     drive = Drive(
         table=table,
         reference=bin_maximum(program.grid, table).ravel().astype(np.float32),
@@ -80,8 +84,9 @@ def _report(program, state, drive, tally: Tally, rescued) -> Report:
     steps = program.config.block
     temperature = np.abs(tally.temperature / steps - 1)
     stage = STAGES[state.stage]
-    seen = state.visits.sum(axis=0) if stage == PRODUCTION else state.adaptation_visits.ravel()
-    seen = seen + tally.visits.sum(axis=0) if stage != LADDER else seen
+    before = state.production.visits.sum(axis=(0, 1))
+    seen = before if stage == PRODUCTION else state.adaptation_visits.ravel()
+    seen = seen + tally.visits.sum(axis=(0, 1)) if stage != LADDER else seen
     return Report(
         stage=stage,
         step=state.step,
@@ -89,10 +94,12 @@ def _report(program, state, drive, tally: Tally, rescued) -> Report:
         beta=float(drive.beta),
         dt=float(drive.dt),
         coverage=float((seen > 0).mean()),
-        u_low=finite(np.min, tally.low),
-        u_high=finite(np.max, tally.high),
+        u_low=finite(np.min, tally.low[..., 0]),
+        u_high=finite(np.max, tally.high[..., 0]),
         temperature_deviation=finite(np.max, temperature),
         on_grid=float(tally.inside.sum() / (steps * program.config.walkers)),
+        filled=state.fill.ended >= 0,
+        acceptance=float(tally.accepted.sum() / (steps * program.config.walkers)),
         rescued=rescued,
     )
 
@@ -138,12 +145,24 @@ def _rescue(program: Program, state: SamplerState, tally: Tally):
     return state._replace(walkers=walkers, rescued=state.rescued + len(lost)), len(lost)
 
 
-def probe_walkers(program: Program, state: SamplerState, beta: float):
-    """Probe a few walkers, spread over the tiles."""
-    position = program.devices.gather(state.walkers).position
-    positions = position[:: max(1, program.config.tiles // 4)].swapaxes(0, 1)[0]
-    found = program.probe(positions, jnp.float32(beta), jax.random.key(state.step))
+def stiffness(program: Program, state: SamplerState, drive: Drive):
+    """Probe a few walkers, from the lowest u to the highest."""
+    host = program.devices.gather(state.walkers).position
+    position = host.reshape(-1, host.shape[-1])
+    u = program.devices.gather(program.observe(state.walkers.position)).ravel()
+    order = np.argsort(u)  # NaN last
+    order = order[: max(1, np.isfinite(u).sum())]
+    chosen = order[np.linspace(0, len(order) - 1, min(EXAMINED, len(order))).round().astype(int)]
+    found = program.probe(position[chosen], drive, jax.random.key(state.step))
     return jax.tree.map(np.asarray, found)
+
+
+def set_time_step(program: Program, state: SamplerState) -> SamplerState:
+    """Choose dt from the stiffness of V where the walkers are, unless it is given."""
+    if program.config.dt != "auto":
+        return state
+    found = stiffness(program, state, drive_of(program, state))
+    return state._replace(dt=program.config.omega_dt / np.sqrt(finite(np.max, found.stiffness)))
 
 
 def raise_wall(program: Program, state: SamplerState) -> SamplerState:

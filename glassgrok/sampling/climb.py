@@ -3,7 +3,7 @@
 import numpy as np
 
 from glassgrok.sampling import ladder as ladders
-from glassgrok.sampling.blocks import Report, drive_of, finite, probe_walkers, run_block
+from glassgrok.sampling.blocks import Report, drive_of, finite, run_block, stiffness
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.state import (
     ADAPTATION,
@@ -30,7 +30,7 @@ def _begin_level(program: Program, state: SamplerState) -> SamplerState:
         beta = ladders.FIRST_SLOPE * float(np.exp(-program.grid.axes[0].low))
     else:
         beta = ladder.next_beta(config.ladder_ratio)
-    size = finite(np.max, probe_walkers(program, state, beta).stiffness)
+    size = finite(np.max, stiffness(program, state, _drive(program, state, beta)).stiffness)
     dt = config.omega_dt / np.sqrt(size) if config.dt == "auto" else config.dt
     heating = ladder.phase == ladders.HEAT
     return state._replace(
@@ -48,13 +48,7 @@ def ladder_block(program: Program, state: SamplerState) -> tuple[SamplerState, R
         state = _begin_level(program, state)
     ladder = state.ladder
     state = state._replace(dt=float(ladder.dt[ladder.level]))
-    drive = drive_of(
-        program,
-        state,
-        table=np.zeros(program.grid.shape, np.float32),
-        wall=np.zeros(len(program.grid.axes), np.float32),
-        beta=np.float32(ladder.beta[ladder.level]),
-    )
+    drive = _drive(program, state, ladder.beta[ladder.level])
     state, tally, _, report = run_block(program, state, drive)
     blocks = _level_blocks(config, ladder)
     done = state.level_step + 1
@@ -66,6 +60,17 @@ def ladder_block(program: Program, state: SamplerState) -> tuple[SamplerState, R
     if done == blocks:
         state = _end_level(program, state, blocks - blocks // 2)
     return state, report
+
+
+def _drive(program: Program, state: SamplerState, beta: float):
+    """The canonical potential beta L, without V."""
+    return drive_of(
+        program,
+        state,
+        table=np.zeros(program.grid.shape, np.float32),
+        wall=np.zeros(len(program.grid.axes), np.float32),
+        beta=np.float32(beta),
+    )
 
 
 def _end_level(program: Program, state: SamplerState, measured: int) -> SamplerState:
@@ -135,14 +140,9 @@ def _keep_starting_points(program: Program, state: SamplerState, u: np.ndarray) 
 def _leave_ladder(program: Program, state: SamplerState) -> SamplerState:
     host = program.devices.gather(state.walkers)
     walkers = program.devices.scatter(host._replace(position=state.starting))
-    config, axis = program.config, program.grid.axes[0]
-    dt = (
-        config.dt if config.dt != "auto" else ladders.time_step(state.ladder, axis, config.omega_dt)
-    )
     return begin(state, ADAPTATION)._replace(
         walkers=walkers,
         starting=NOTHING,
         anchor=NOTHING,
-        entropy=ladders.potential(state.ladder, program.grid),
-        dt=float(dt),
+        entropy=ladders.potential(state.ladder, program.grid, program.config.depth),
     )

@@ -17,28 +17,38 @@ class SamplerConfig:
         tile: walkers that run side by side on one device; results do not depend on the number of
             devices as long as this stays the same. Divides walkers.
         groups: independent groups that the error bars come from; divides walkers / tile.
-        dt: time step, or "auto": from the stiffness that the ladder finds.
+        dt: time step, or "auto": from the stiffness of V(u, A), measured at the walkers when
+            adaptation and again when production begins.
         omega_dt: what "auto" aims at: dt times the frequency of the stiffest direction. In a well
             where all directions are equally stiff 0.2 costs 1 % of S', and the error falls with
             the square; above 0.4 walkers break.
         friction: c_f, the share of the velocity forgotten in each step.
-        integrator: "middle", or "paper" for Eq. 5 of Zhang et al. as printed (which samples the
-            wrong temperature; to reproduce and compare).
+        integrator: "middle"; "paper" for Eq. 5 of Zhang et al. as printed (which samples the wrong
+            temperature; to reproduce and compare); "metropolis", exact for any dt at twice the
+            price (to audit).
         ladder_steps: steps of each ladder level; 0 starts from V = 0, plain Wang-Landau.
         ladder_ratio: beta of a level over beta of the one before.
         f0: nats that all walkers together deposit in one step, at most, or "auto": `FILL` nats for
             each bin of the grid until the decay begins.
-        rise, fall, decay: t_rise, t_fall and t_decay of the schedule as shares of the adaptation
-            (of its coarse part and of the rest, each for itself): f rises to f0, stays, and decays
-            like decay / (t - fall + decay). All three equal to t_WL give Eq. 3.
+        rise: share of the adaptation (of its coarse part and of the rest, each for itself) in which
+            f rises to f0.
+        fall: share of it that the fill takes, at least: f stays at f0.
+        quiet: the fill ends only when, over this share of it, no new bins were reached and all that
+            were are visited alike; 0 to end it at `fall` in any case, as in Eq. 3.
+        decay: after the fill f decays like decay / (t - end of fill + decay). With rise, fall and
+            decay all equal to t_WL and quiet 0 this is Eq. 3 of Zhang et al.
         coarse: share of the adaptation at its start in which a visit raises its whole row of u, all
             values of A alike; 0 for none, as in the papers.
-        kernel: width of a deposit in bins (standard deviation); at most 1.5 keeps fine structure.
+        depth: V falls no deeper than this below the largest of its row of u, in nats: walkers need
+            not go where at one loss the volume is e^-depth of that of the ridge.
+        kernel: width of a deposit in bins (standard deviation), at most 1.5: a wider one would
+            relax fine structure too slowly.
         wall: nats at one bin beyond the edge of the grid, on top of V's own slope there, or "auto":
             as stiff as dt allows, at most 50.
         production: share of the steps that run with V frozen; S comes from these alone.
         settle: share of the production that is not counted yet: the walkers still remember the V
             that moved with them.
+        audit: share of the production, at its end, that runs with half the time step, to compare.
         sync: steps between two sums of the visits over all walkers and devices.
         block: steps between two looks of the host; a multiple of sync.
 
@@ -53,18 +63,21 @@ class SamplerConfig:
     dt: float | Literal["auto"] = "auto"
     omega_dt: float = 0.15
     friction: float = 0.01
-    integrator: Literal["middle", "paper"] = "middle"
+    integrator: Literal["middle", "paper", "metropolis"] = "middle"
     ladder_steps: int = 200
     ladder_ratio: float = 2.0
     f0: float | Literal["auto"] = "auto"
     rise: float = 0.02
     fall: float = 0.5
+    quiet: float = 0.3
     decay: float = 0.05
     coarse: float = 0.5
+    depth: float = 30.0
     kernel: float = 1.0
     wall: float | Literal["auto"] = "auto"
     production: float = 0.5
     settle: float = 0.25
+    audit: float = 0.1
     sync: int = 10
     block: int = 100
 
@@ -72,7 +85,7 @@ class SamplerConfig:
         for name in ("steps", "walkers", "tile", "groups", "sync", "block"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
-        for name in ("ladder_steps", "rise", "kernel"):
+        for name in ("ladder_steps", "rise"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}.")
         for name, low, high in [
@@ -80,6 +93,7 @@ class SamplerConfig:
             ("friction", 0.0, 1.0),
             ("production", 0.0, 1.0),
             ("fall", 0.0, float("inf")),
+            ("depth", 0.0, float("inf")),
             ("decay", 0.0, float("inf")),
             ("ladder_ratio", 1.0, float("inf")),
         ]:
@@ -88,7 +102,13 @@ class SamplerConfig:
                     f"{name} must lie between {low:g} and {high:g}, both excluded, but is "
                     f"{getattr(self, name)}."
                 )
-        for name, high in (("coarse", 1), ("settle", 0.9)):
+        for name, high in (
+            ("coarse", 1),
+            ("settle", 0.5),
+            ("audit", 0.4),
+            ("quiet", 1),
+            ("kernel", 1.5),
+        ):
             if not 0 <= getattr(self, name) <= high:
                 raise ValueError(
                     f"{name} must lie between 0 and {high}, but is {getattr(self, name)}."
@@ -99,11 +119,18 @@ class SamplerConfig:
                 raise ValueError(f'{name} must be positive or "auto", but is {value!r}.')
         if self.dt == "auto" and self.ladder_steps == 0:
             raise ValueError(
-                'dt="auto" is measured on the ladder, but ladder_steps is 0; give dt a number or '
+                'dt="auto" needs the ladder\'s V, but ladder_steps is 0; give dt a number or '
                 "ladder_steps a positive one."
             )
-        if self.integrator not in ("middle", "paper"):
-            raise ValueError(f'integrator must be "middle" or "paper", but is {self.integrator!r}.')
+        if self.integrator not in ("middle", "paper", "metropolis"):
+            raise ValueError(
+                f'integrator must be "middle", "paper" or "metropolis", but is {self.integrator!r}.'
+            )
+        if self.walkers < self.groups:
+            raise ValueError(
+                f"There must be at least one walker in each group, but {self.walkers} walkers "
+                f"cannot make {self.groups} groups; raise walkers or lower groups."
+            )
         if self.walkers % self.tile:
             raise ValueError(
                 f"tile must divide walkers, but {self.walkers} walkers do not fill tiles of "

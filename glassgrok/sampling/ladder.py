@@ -23,8 +23,6 @@ MAX_LEVELS = 96
 # Shares of the levels, and of the steps before production, that may be spent by a phase's end.
 SHARES = {QUENCH: 0.15, HEAT: 0.4, COOL: 0.7}
 FIRST_SLOPE = 30.0  # the first beta is right for a system with this S' at the bottom of the grid
-# How far below the ridge the ladder's Gaussian is believed, in nats.
-DEPTH = 30.0
 
 
 class Ladder(NamedTuple):
@@ -101,16 +99,17 @@ def targets(axis: Axis, tiles: int, tile: int) -> np.ndarray:
     return axis.low + (order + 0.5) / (tiles * tile) * (axis.high - axis.low)
 
 
-def potential(ladder: Ladder, grid: Grid) -> np.ndarray:
+def potential(ladder: Ladder, grid: Grid, depth: float) -> np.ndarray:
     """The first V: the integral of the ladder's S'(u), and a Gaussian along A.
 
-    V(u, A) = int S'(u) du - (A - <A>)² / (2 sd(A)²), no deeper than `DEPTH` along A. The slopes
+    V(u, A) = int S'(u) du - (A - <A>)² / (2 sd(A)²), no deeper than `depth` along A. The slopes
     pass through a median of three: near a first-order jump a level may be caught half-way. Beyond
     the first and the last level everything stays constant.
 
     Args:
         ladder: at least one level of the last phase finished.
         grid: the bins; the first axis is u.
+        depth: how far below the ridge the Gaussian is believed, in nats.
 
     Returns:
         float64 over the grid, nats, largest value 0.
@@ -131,19 +130,5 @@ def potential(ladder: Ladder, grid: Grid) -> np.ndarray:
         mean = np.interp(axis.centers, u, a)[:, None]
         sd = np.maximum(np.interp(axis.centers, u, spread)[:, None], other.width / 2)
         fall = (other.centers[None, :] - mean) ** 2 / (2 * sd**2)
-        value = value[:, None] - np.minimum(fall, DEPTH)
+        value = value[:, None] - np.minimum(fall, depth)
     return value - value.max()
-
-
-def time_step(ladder: Ladder, axis: Axis, omega_dt: float) -> float:
-    """dt for the landscape: omega_dt over the largest frequency of the levels on the grid.
-
-    Args:
-        ladder: at least one level of the last phase finished.
-        axis: the axis of u.
-        omega_dt: dt in units of the stiffest direction's 1/omega.
-    """
-    stiffness = ladder.stiffness[ladder.measured]
-    # The last level, just below the grid, counts: walkers come there.
-    below_top = ladder.u[ladder.measured] <= axis.high
-    return omega_dt / float(np.sqrt(stiffness[below_top if below_top.any() else slice(None)].max()))

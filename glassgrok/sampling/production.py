@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glassgrok.engine.walkers import Tally
 from glassgrok.grid import Grid
-from glassgrok.landscape import Landscape, pooled
+from glassgrok.landscape import Diagnostics, Joint, Landscape, jackknife, pooled
+from glassgrok.sampling.config import SamplerConfig
+from glassgrok.sampling.state import AUDIT, Production
 
 SEEN_BY = 2  # a bin is reported when so many groups have visited it
 
@@ -59,28 +62,129 @@ def estimate(reference: np.ndarray, visits: np.ndarray, weight: np.ndarray) -> E
     return Estimate(whole, error, share)
 
 
+def add(production: Production, tally: Tally, segment: int, config: SamplerConfig) -> Production:
+    """Count a block's tally to its segment; the audit counts in nothing else.
+
+    Args:
+        production: the sums so far.
+        tally: of a block, leading axis tiles; tile t belongs to group t mod G.
+        segment: index of the segment, `AUDIT` for the one with half the time step.
+        config: of the run.
+    """
+    groups = config.groups
+
+    def by_group(array):
+        return np.stack([array[g::groups].sum(axis=0, dtype=np.float64) for g in range(groups)])
+
+    visits, weight = production.visits.copy(), production.weight.copy()
+    visits[segment] += by_group(tally.visits.sum(axis=1)).astype(np.int64)
+    weight[segment] += by_group(tally.weight)
+    production = production._replace(visits=visits, weight=weight)
+    if segment == AUDIT:
+        return production
+    end, trips = _travelled(production, tally)
+    return production._replace(
+        extras=production.extras + by_group(tally.extras),
+        joint=production.joint + by_group(tally.joint),
+        seen=production.seen | (tally.visits > 0),
+        accepted=production.accepted + int(tally.accepted.sum()),
+        steps=production.steps + config.block * config.walkers,
+        end=end,
+        trips=trips,
+    )
+
+
+def _travelled(production: Production, tally: Tally):
+    """Which end each walker visited last, and how often it has changed.
+
+    A block is looked at as a whole: a walker that saw both ends in one counts one change.
+    """
+    low, high = tally.low < production.low, tally.high > production.high
+    arrived = np.where(production.end == 0, high, np.where(production.end == 1, low, False))
+    end = np.where(low & ~high, 0, np.where(high & ~low, 1, production.end))
+    end = np.where(low & high, np.where(production.end >= 0, 1 - production.end, 0), end)
+    return end.astype(np.int8), production.trips + arrived
+
+
+def add_heat(production: Production, heat: np.ndarray, groups: int) -> Production:
+    """Add a look at the thermometer, (tiles, tile, 2, 4); walkers that are NaN do not count."""
+    known = np.where(np.isfinite(heat).all(axis=(2, 3), keepdims=True), heat, 0.0)
+    each = known.sum(axis=1, dtype=np.float64)
+    summed = np.stack([each[g::groups].sum(axis=0) for g in range(groups)])
+    return production._replace(heat=production.heat + summed)
+
+
+def temperatures(heat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Configurational temperature <w . grad V> / <div w> of each quarter, and its standard error.
+
+    Args:
+        heat: (G, 2, 4) both sides, summed over samples of each group.
+
+    Returns:
+        (4,) and (4,); NaN where there is nothing, or where <div w> is not known to be positive.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.stack([np.delete(heat, g, axis=0).sum(axis=0) for g in range(len(heat))])
+        error = jackknife(left[:, 0] / left[:, 1])
+        rise, divergence = heat.sum(axis=0)
+        value = rise / divergence
+    known = np.isfinite(value) & np.isfinite(error) & (divergence > 5 * jackknife(left[:, 1]))
+    return np.where(known, value, np.nan), np.where(known, error, np.nan)
+
+
 def landscape(
     grid: Grid,
     reference: np.ndarray,
-    visits: np.ndarray,
-    weight: np.ndarray,
-    extras: np.ndarray,
+    production: Production,
     names: tuple[str, ...],
+    hard: str | None,
     starts: tuple[str, ...],
+    filled: bool,
+    dt: float,
+    rescued: int,
 ) -> Landscape:
-    """The Landscape of G groups; smallest entropy 0.
+    """The Landscape of the samples; smallest entropy 0.
 
     Args:
         grid: the bins.
         reference: (bins,) as `estimate` takes it.
-        visits, weight: (G, bins) as `estimate` takes them.
-        extras: (G, E, bins) weighted sums of the extras.
-        names: (E,) their names.
+        production: the sums.
+        names: of the extras.
+        hard: name of the extra that the joint sums are over, or None.
         starts: (G,) what each group started from.
+        filled: whether the fill had ended.
+        dt: time step of the production.
+        rescued: walkers lost in the whole run.
     """
+    visits, weight = production.visits[:AUDIT].sum(axis=0), production.weight[:AUDIT].sum(axis=0)
     result = estimate(reference, visits, weight)
     sampled = np.isfinite(result.entropy)
     zero = result.entropy[sampled].min() if sampled.any() else 0.0
+
+    def surfaces(sums):
+        """ln volume of each group, from (..., G, bins) sums of weights."""
+        with np.errstate(divide="ignore"):
+            found = reference + np.log(sums) + np.log(len(visits)) - zero
+        found = np.where(np.isfinite(found) & sampled, found, np.nan)
+        return found.reshape(*sums.shape[:-1], *grid.shape)
+
+    temperature, temperature_error = temperatures(production.heat)
+    omega = np.where(production.omega > 0, production.omega, np.nan)
+    diagnostics = Diagnostics(
+        segments=surfaces(production.weight[:AUDIT]),
+        half_step=surfaces(production.weight[AUDIT]),
+        walkers=production.seen.sum(axis=(0, 1), dtype=np.int32).reshape(grid.shape),
+        trips=np.stack(
+            [production.trips[g :: len(visits)].sum(axis=(0, 1)) // 2 for g in range(len(visits))]
+        ),
+        filled=bool(filled),
+        dt=float(dt),
+        omega_dt=omega * dt,
+        temperature=temperature,
+        temperature_error=temperature_error,
+        acceptance=production.accepted / max(production.steps, 1),
+        rescued=int(rescued),
+    )
     total = np.where(sampled, weight.sum(axis=0), np.nan)
     return Landscape(
         grid=grid,
@@ -90,7 +194,23 @@ def landscape(
         groups=np.where(sampled, result.groups - zero, np.nan).reshape(-1, *grid.shape),
         starts=starts,
         extras={
-            name: (extras[:, i].sum(axis=0) / total).reshape(grid.shape)
+            name: (production.extras[:, i].sum(axis=0) / total).reshape(grid.shape)
             for i, name in enumerate(names)
         },
+        diagnostics=diagnostics,
+        joint=None if hard is None else _joint(grid, reference - zero, production.joint, hard),
+    )
+
+
+def _joint(grid: Grid, reference: np.ndarray, sums: np.ndarray, name: str) -> Joint:
+    """ln of the joint sums of each group, on the scale of `Landscape.groups`."""
+    scale = reference[:, None] + np.log(len(sums))
+    with np.errstate(divide="ignore"):
+        weight, square = scale + np.log(sums[:, 0]), 2 * scale + np.log(sums[:, 1])
+    shape = (len(sums), *grid.shape, sums.shape[-1])
+    known = sums[:, 0] > 0
+    return Joint(
+        name,
+        np.where(known, weight, np.nan).reshape(shape),
+        np.where(known, square, np.nan).reshape(shape),
     )

@@ -10,16 +10,25 @@ import numpy as np
 
 from glassgrok.grid import Grid
 from glassgrok.landscape import Landscape
-from glassgrok.potential import bin_maximum
-from glassgrok.sampling.blocks import Report, drive_of, raise_wall, run_block
+from glassgrok.potential import bin_maximum, floored
+from glassgrok.sampling.blocks import (
+    Report,
+    drive_of,
+    raise_wall,
+    run_block,
+    set_time_step,
+    stiffness,
+)
 from glassgrok.sampling.climb import ladder_block
 from glassgrok.sampling.config import FILL, SamplerConfig
-from glassgrok.sampling.production import landscape
+from glassgrok.sampling.production import add, add_heat, landscape
 from glassgrok.sampling.state import (
     ADAPTATION,
+    AUDIT,
     DONE,
     LADDER,
     PRODUCTION,
+    SEGMENTS,
     STAGES,
     Program,
     SamplerState,
@@ -28,10 +37,12 @@ from glassgrok.sampling.state import (
     group_starts,
     initialise,
 )
-from glassgrok.sampling.wang_landau import Schedule, deposit
+from glassgrok.sampling.wang_landau import Fill, Schedule, deposit, wanted
 from glassgrok.system import System
 
 STRONGEST_WALL = 1000.0  # nats at one bin beyond the edge
+# Share of the adaptation, and steps, after which a grid that nobody reached is given up.
+PATIENCE, TRIED = 0.25, 1000
 
 
 def advance(program: Program, state: SamplerState) -> tuple[SamplerState, Report]:
@@ -48,16 +59,26 @@ def advance(program: Program, state: SamplerState) -> tuple[SamplerState, Report
     return _production_block(program, state)
 
 
-def _deposits(program: Program, elapsed: int, length: int):
-    """f per visit and the deposit kernels at a step of the adaptation."""
+def _parts(program: Program, state: SamplerState) -> tuple[int, int]:
+    """Steps of the coarse part of the adaptation, and of the rest; whole blocks."""
+    config = program.config
+    length = config.total_steps - config.production_steps - state.stage_step
+    share = config.coarse if len(program.grid.axes) == 2 else 0.0
+    coarse = round(share * length / config.block) * config.block
+    return coarse, length - coarse
+
+
+def _deposits(program: Program, state: SamplerState, coarse: bool, length: int):
+    """f per visit and the deposit kernels of the next block."""
     config, grid = program.config, program.grid
-    coarse = config.coarse * length if len(grid.axes) == 2 else 0.0
-    rows = elapsed <= coarse
-    elapsed, length = (elapsed, coarse) if rows else (elapsed - coarse, length - coarse)
     fall = config.fall * length
     f0 = FILL * grid.size / fall if config.f0 == "auto" else config.f0
-    f = Schedule(f0, config.rise * length, fall, config.decay * length)(elapsed) / config.walkers
-    if not rows:
+    ended = state.fill.ended
+    t_fall = ended - state.fill.began if ended >= 0 else np.inf
+    # The block's end, so that a rise from 0 does not waste its first block.
+    elapsed = state.step - state.fill.began + config.block
+    f = Schedule(f0, config.rise * length, t_fall, config.decay * length)(elapsed) / config.walkers
+    if not coarse:
         return f, program.matrices
     # S(u) is what the ladder knows worst. While it is put right, whole rows are raised together.
     other = grid.axes[1].bins
@@ -67,10 +88,12 @@ def _deposits(program: Program, elapsed: int, length: int):
 def _adaptation_block(program: Program, state: SamplerState):
     config = program.config
     if state.step == state.stage_step:
-        state = raise_wall(program, state)
-    length = config.total_steps - config.production_steps - state.stage_step
-    # The block's end, so that a rise from 0 does not waste its first block.
-    f, matrices = _deposits(program, state.step - state.stage_step + config.block, length)
+        state = raise_wall(program, set_time_step(program, state))
+        state = state._replace(fill=Fill.begin(state.step, program.grid.shape))
+    parts = _parts(program, state)
+    coarse = state.step - state.stage_step < parts[0]
+    length = parts[0] if coarse else parts[1]
+    f, matrices = _deposits(program, state, coarse, length)
     f = np.float32(f)
     single = tuple(m.astype(np.float32) for m in matrices)
     drive = drive_of(program, state, deposit=f, matrices=single)
@@ -84,26 +107,100 @@ def _adaptation_block(program: Program, state: SamplerState):
     if config.wall == "auto" and report.on_grid < 0.5:
         # Walkers that wait beyond the edge deposit nothing and would never bring themselves back.
         state = state._replace(wall=np.minimum(2 * state.wall, STRONGEST_WALL))
-    if state.step - state.stage_step >= length:
+    state = _watch_the_fill(program, state, visits, coarse, length)
+    _stop_where_nothing_is_reached(program, state, sum(parts), report)
+    elapsed = state.step - state.stage_step
+    if coarse and elapsed >= parts[0] and parts[1]:
+        state = state._replace(fill=Fill.begin(state.step, program.grid.shape))
+    if elapsed >= sum(parts):
         state = begin(state, PRODUCTION)
     return state, report
 
 
+def _watch_the_fill(program: Program, state: SamplerState, visits, coarse: bool, length: int):
+    """Whether the fill has ended; in the coarse part it is that of the rows."""
+    config, shape = program.config, program.grid.shape
+    lifted = wanted(state.entropy, config.depth)
+    if coarse:
+        visits = np.broadcast_to(visits.sum(axis=1, keepdims=True), shape)
+        lifted = np.ones(shape, bool)
+    fill = state.fill.watch(state.step, visits, lifted, config.fall * length, config.quiet)
+    return state._replace(fill=fill)
+
+
+def _stop_where_nothing_is_reached(program, state: SamplerState, length: int, report: Report):
+    """Say so, rather than go on for hours, where the walkers never come to the grid."""
+    tried = state.step - state.stage_step >= max(PATIENCE * length, TRIED)
+    if state.adaptation_visits.any() or not tried:
+        return
+    axis = program.grid.axes[0]
+    raise ValueError(
+        f"No walker has reached the grid in {state.step - state.stage_step:,} steps: its "
+        f"{axis.name} goes from {axis.low:g} to {axis.high:g}, theirs from {report.u_low:g} to "
+        f"{report.u_high:g}; move the grid to what the system can reach"
+        + (" (the other variable may lie beyond its axis)." if len(program.grid.axes) == 2 else ".")
+    )
+
+
 def _production_block(program: Program, state: SamplerState):
+    config = program.config
     if state.step == state.stage_step:
         # Now the walkers are everywhere on the grid, and show how steep u and A are.
-        state = raise_wall(program, state)
-    state, tally, _, report = run_block(program, state, drive_of(program, state))
-    config = program.config
-    if state.step - state.stage_step > config.settle * config.production_steps:
-        state = state._replace(
-            visits=state.visits + tally.visits,
-            weight=state.weight + tally.weight,
-            extras=state.extras + tally.extras,
-        )
+        state = raise_wall(program, set_time_step(program, state))
+        state = state._replace(production=_with_ends(program, state))
+    segment = _segment(config, state.step - state.stage_step)
+    before = _segment(config, state.step - state.stage_step - config.block)
+    drive = drive_of(program, state)
+    if segment == AUDIT:
+        drive = drive._replace(dt=np.float32(state.dt / 2))
+    elif segment is not None and segment != before:
+        state = state._replace(production=_look_at_stiffness(program, state, drive))
+    state, tally, _, report = run_block(program, state, drive)
+    if segment is not None:
+        production = add(state.production, tally, segment, config)
+        if segment != AUDIT:
+            heat = program.devices.gather(program.thermometer(state.walkers, drive))
+            production = add_heat(production, heat, config.groups)
+        state = state._replace(production=production)
     if state.step >= config.total_steps:
         state = begin(state, DONE)
     return state, report
+
+
+def _segment(config: SamplerConfig, elapsed: int) -> int | None:
+    """Which segment the block belongs to that begins so many steps after the production began."""
+    settled = round(config.settle * config.production_steps / config.block) * config.block
+    audit = round(config.audit * config.production_steps / config.block) * config.block
+    counted = config.production_steps - settled - audit
+    if elapsed < settled:
+        return None
+    if elapsed >= settled + counted:
+        return AUDIT
+    return (elapsed - settled) * SEGMENTS // counted
+
+
+def _with_ends(program: Program, state: SamplerState):
+    """Where a round trip turns: the lowest and the highest fifth of what adaptation reached."""
+    ends = []
+    for i, axis in enumerate(program.grid.axes):
+        others = tuple(j for j in range(len(program.grid.axes)) if j != i)
+        reached = np.flatnonzero(state.adaptation_visits.sum(axis=others))
+        first, last = (reached[0], reached[-1]) if reached.size else (0, axis.bins - 1)
+        low, high = axis.edges[first], axis.edges[last + 1]
+        ends.append((low + 0.2 * (high - low), high - 0.2 * (high - low)))
+    low, high = np.transpose(ends)
+    return state.production._replace(low=low, high=high)
+
+
+def _look_at_stiffness(program: Program, state: SamplerState, drive):
+    found = stiffness(program, state, drive)
+    axis, omega = program.grid.axes[0], state.production.omega.copy()
+    place = np.floor((found.u - axis.low) / (axis.high - axis.low) * len(omega))
+    for k in range(len(omega)):
+        here = found.stiffness[(place == k) & np.isfinite(found.stiffness)]
+        if here.size:
+            omega[k] = max(omega[k], np.sqrt(here.max()))
+    return state.production._replace(omega=omega)
 
 
 def finished(state: SamplerState) -> bool:
@@ -113,20 +210,18 @@ def finished(state: SamplerState) -> bool:
 
 def current_landscape(program: Program, state: SamplerState) -> Landscape:
     """The landscape from the production samples so far."""
-    table = state.entropy.astype(np.float32)
-    groups = program.config.groups
-
-    def by_group(array):
-        return np.stack([array[g::groups].sum(axis=0) for g in range(groups)])
-
+    table = floored(state.entropy, program.config.depth).astype(np.float32)
+    names = program.flat.extras
     return landscape(
         program.grid,
         bin_maximum(program.grid, table).ravel(),
-        by_group(state.visits),
-        by_group(state.weight),
-        by_group(state.extras),
-        program.flat.extras,
-        group_starts(program),
+        state.production,
+        names=names,
+        hard=None if program.flat.hard is None else names[program.flat.hard],
+        starts=group_starts(program),
+        filled=state.fill.ended >= 0,
+        dt=state.dt,
+        rescued=state.rescued,
     )
 
 
@@ -154,7 +249,7 @@ def sample(
         The Landscape, entropies in nats with standard errors from independent groups.
 
     Raises:
-        ValueError: system, grid and config do not fit together.
+        ValueError: system, grid and config do not fit together, or no walker reaches the grid.
         FloatingPointError: every walker became NaN; dt is too large.
     """
     program = build(system, grid, config, key, starts, devices)

@@ -9,24 +9,28 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from glassgrok.engine import devices as engine_devices
-from glassgrok.engine.walkers import (
-    FlatSystem,
-    Walkers,
-    block,
+from glassgrok.engine.flat import FlatSystem, examine, flatten
+from glassgrok.engine.probes import (
+    QUARTERS,
     descend,
-    flatten,
+    first_variable,
     probe,
     squared_gradients,
+    thermometer,
 )
+from glassgrok.engine.walkers import Walkers, block, hard_bins
 from glassgrok.grid import Grid
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.ladder import Ladder
-from glassgrok.sampling.wang_landau import kernels
+from glassgrok.sampling.wang_landau import Fill, kernels
 from glassgrok.system import System
 
 LADDER, ADAPTATION, PRODUCTION, DONE = "ladder", "adaptation", "production", "done"
 STAGES = (LADDER, ADAPTATION, PRODUCTION, DONE)
 NOTHING = np.zeros(0, np.float32)
+SEGMENTS = 4  # parts of the counted production, in the order of time
+AUDIT = SEGMENTS  # index of the part with half the time step, after them
+EXAMINED = 16  # walkers that the system is tried out at, and that stiffness is measured at
 
 
 class Program(NamedTuple):
@@ -40,8 +44,63 @@ class Program(NamedTuple):
     probe: Callable
     descend: Callable
     squared_gradients: Callable
+    thermometer: Callable
+    observe: Callable
     matrices: tuple[np.ndarray, ...]
     starts: tuple[tuple[str, np.ndarray], ...]
+
+
+class Production(NamedTuple):
+    """Sums over the frozen production, by group g of G; the last of the segments is the audit.
+
+    Attributes:
+        visits: (SEGMENTS + 1, G, bins) int64.
+        weight: (SEGMENTS + 1, G, bins) sums of exp(V(sample) - reference[bin]).
+        extras: (G, E, bins) those sums weighted with each extra.
+        joint: (G, 2, bins, nh) those sums, and the sums of squares, by hard bin.
+        seen: (tiles, tile, bins) bool, which walkers visited which bins.
+        heat: (G, 2, QUARTERS) both sides of the configurational temperature.
+        accepted: steps that were accepted, of all walkers.
+        steps: steps counted, of all walkers.
+        omega: (QUARTERS,) largest frequency of V found in each quarter, 0 where none was looked at.
+        end: (tiles, tile, axes) int8, 0 and 1 for the end that a walker visited last, -1 for none.
+        trips: (tiles, tile, axes) int64, changes from one end to the other.
+        low, high: (axes,) where the ends begin.
+    """
+
+    visits: np.ndarray
+    weight: np.ndarray
+    extras: np.ndarray
+    joint: np.ndarray
+    seen: np.ndarray
+    heat: np.ndarray
+    accepted: int
+    steps: int
+    omega: np.ndarray
+    end: np.ndarray
+    trips: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def zeros(cls, flat: FlatSystem, grid: Grid, config: SamplerConfig) -> "Production":
+        """Nothing sampled yet."""
+        groups, axes, tiles = config.groups, len(grid.axes), (config.tiles, config.tile)
+        return cls(
+            visits=np.zeros((SEGMENTS + 1, groups, grid.size), np.int64),
+            weight=np.zeros((SEGMENTS + 1, groups, grid.size)),
+            extras=np.zeros((groups, len(flat.extras), grid.size)),
+            joint=np.zeros((groups, 2, grid.size, hard_bins(flat, grid))),
+            seen=np.zeros((*tiles, grid.size), bool),
+            heat=np.zeros((groups, 2, QUARTERS)),
+            accepted=0,
+            steps=0,
+            omega=np.zeros(QUARTERS),
+            end=np.full((*tiles, axes), -1, np.int8),
+            trips=np.zeros((*tiles, axes), np.int64),
+            low=np.zeros(axes),
+            high=np.zeros(axes),
+        )
 
 
 class SamplerState(NamedTuple):
@@ -60,11 +119,12 @@ class SamplerState(NamedTuple):
             collective variables and their squares.
         dt: time step of the next block.
         wall: (axes,) nats at one bin beyond the grid.
-        entropy: float64 over the grid: V, the sum of all deposits and the ladder's start.
+        entropy: float64 over the grid: V, the sum of all deposits and the ladder's start; what the
+            walkers feel is `floored`.
         deposited: float64, nats deposited in all.
         adaptation_visits: int64 over the grid.
-        visits, weight: (tiles, bins) production sums of each tile.
-        extras: (tiles, E, bins) likewise.
+        fill: how far the fill has got, of the coarse part of the adaptation or of the rest.
+        production: the sums of the production.
         rescued: walkers re-seeded so far.
     """
 
@@ -82,9 +142,8 @@ class SamplerState(NamedTuple):
     entropy: np.ndarray
     deposited: float
     adaptation_visits: np.ndarray
-    visits: np.ndarray
-    weight: np.ndarray
-    extras: np.ndarray
+    fill: Fill
+    production: Production
     rescued: int
 
 
@@ -126,9 +185,11 @@ def build(
         config=config,
         devices=chosen,
         run=chosen.spread(run),
-        probe=probe(flat),
+        probe=probe(flat, grid),
         descend=chosen.each(descend(flat, grid.axes[0].low)),
         squared_gradients=chosen.each(squared_gradients(flat)),
+        thermometer=chosen.each(thermometer(flat, grid), shared=1),
+        observe=chosen.each(first_variable(flat)),
         matrices=matrices,
         starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
     )
@@ -151,7 +212,11 @@ def with_trained_starts(program: Program, position: np.ndarray) -> np.ndarray:
 
 
 def initialise(program: Program, system: System, key) -> SamplerState:
-    """Draw the walkers and set every sum to zero."""
+    """Draw the walkers and set every sum to zero.
+
+    Raises:
+        ValueError: the system cannot be sampled (`engine.flat.examine`).
+    """
     config, flat, grid = program.config, program.flat, program.grid
     size = (config.tiles, config.tile)
     keys = jax.random.split(key, 2)
@@ -172,7 +237,8 @@ def initialise(program: Program, system: System, key) -> SamplerState:
     )
     if not config.ladder_steps:
         host = host._replace(position=with_trained_starts(program, host.position))
-    bins, extras = grid.size, len(flat.extras)
+    every = max(1, config.walkers // EXAMINED)
+    examine(flat, grid, host.position.reshape(config.walkers, -1)[::every])
     return SamplerState(
         stage=STAGES.index(LADDER if config.ladder_steps else ADAPTATION),
         step=0,
@@ -188,9 +254,8 @@ def initialise(program: Program, system: System, key) -> SamplerState:
         entropy=np.zeros(grid.shape),
         deposited=0.0,
         adaptation_visits=np.zeros(grid.shape, np.int64),
-        visits=np.zeros((config.tiles, bins), np.int64),
-        weight=np.zeros((config.tiles, bins)),
-        extras=np.zeros((config.tiles, extras, bins)),
+        fill=Fill.begin(0, grid.shape),
+        production=Production.zeros(flat, grid, config),
         rescued=0,
     )
 

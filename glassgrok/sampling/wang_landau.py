@@ -1,6 +1,7 @@
 """Wang-Landau deposits: how much entropy a visit adds, when, and over which bins."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Schedule:
 
     Attributes:
         f0: nats that all walkers together deposit in one step; a visit adds f0 / walkers.
-        t_rise, t_fall, t_decay: steps of the adaptation stage.
+        t_rise, t_fall, t_decay: steps of the adaptation; t_fall is inf while the fill goes on.
     """
 
     f0: float
@@ -30,6 +31,81 @@ class Schedule:
         rise = min(1.0, t / self.t_rise) if self.t_rise > 0 else 1.0
         fall = self.t_decay / (t - self.t_fall + self.t_decay) if t > self.t_fall else 1.0
         return self.f0 * rise * fall
+
+
+# What a fill that has ended may still show in its last window, as shares of the bins reached.
+NEW, BARE = 0.005, 0.03
+ALIKE = 0.1  # a bin with fewer visits than this share of the mean is bare
+
+
+class Fill(NamedTuple):
+    """Whether the grid is filled; looked at in windows that grow with the time that has passed.
+
+    Agreement of independent walkers is no sign of a fill (sampling.md, finding 5), and a mask that
+    stays the same is none either while V is still too flat for the walkers to climb: they must also
+    visit all of it alike.
+
+    Attributes:
+        began: step at which this part of the adaptation began.
+        window: step at which the window began.
+        before: bool over the bins, what was reached before the window.
+        visits: int64 over the bins, visits in the window.
+        ended: step at which the fill ended, -1 while it goes on.
+    """
+
+    began: int
+    window: int
+    before: np.ndarray
+    visits: np.ndarray
+    ended: int
+
+    @classmethod
+    def begin(cls, step: int, shape) -> "Fill":
+        """Nothing reached yet."""
+        return cls(step, step, np.zeros(shape, bool), np.zeros(shape, np.int64), -1)
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Bool over the bins, what was reached so far."""
+        return self.before | (self.visits > 0)
+
+    def next_window(self, step: int) -> "Fill":
+        """The same with a new window."""
+        return self._replace(window=step, before=self.reached, visits=np.zeros_like(self.visits))
+
+    def watch(self, step: int, visits, wanted, earliest: float, quiet: float) -> "Fill":
+        """Count the visits of a block; at the end of a window decide whether the fill has ended.
+
+        Args:
+            step: at the end of the block.
+            visits: over the bins.
+            wanted: bool over the bins, those that V brings walkers to (not deeper than `depth`).
+            earliest: steps that the fill takes at least.
+            quiet: share of the fill that the last window covers.
+        """
+        fill = self._replace(visits=self.visits + visits)
+        if fill.ended >= 0:
+            return fill
+        elapsed = step - fill.began
+        if quiet == 0:
+            return fill._replace(ended=step) if elapsed >= earliest else fill
+        if elapsed < (1 - quiet) * earliest:
+            return fill.next_window(step)
+        if elapsed < earliest or (step - fill.window) < quiet * elapsed:
+            return fill
+        if fill.settled(wanted):
+            return fill._replace(ended=step)
+        return fill.next_window(step)
+
+    def settled(self, wanted: np.ndarray) -> bool:
+        """Whether in this window next to nothing was new, and all of it was visited alike."""
+        mask = self.reached & wanted
+        if not mask.any():
+            return False
+        new = (mask & ~self.before).sum()
+        seen = self.visits[mask]
+        bare = (seen < ALIKE * seen.mean()).sum()
+        return bool(new <= NEW * mask.sum() and bare <= BARE * mask.sum())
 
 
 def kernel_matrix(bins: int, width: float) -> np.ndarray:
@@ -75,3 +151,10 @@ def deposit(counts, matrices):
     if len(matrices) == 1:
         return matrices[0] @ counts
     return matrices[0] @ counts @ matrices[1].T
+
+
+def wanted(table: np.ndarray, depth: float) -> np.ndarray:
+    """Bool over the bins: those that V lifts above its floor, which walkers shall visit alike."""
+    if table.ndim == 1:
+        return np.ones(table.shape, bool)
+    return table > table.max(axis=1, keepdims=True) - depth + 2

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from glassgrok.domains import Box, Free
-from glassgrok.dynamics import INTEGRATORS
+from glassgrok.dynamics import middle_step
 from glassgrok.engine.devices import choose
-from glassgrok.engine.walkers import (
-    Drive,
-    block,
-    descend,
-    flatten,
-    probe,
-    squared_gradients,
-)
+from glassgrok.engine.walkers import Drive, block
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
 from glassgrok.potential import interpolate
@@ -44,13 +37,14 @@ def observe(x):
     return jnp.log(jnp.sum(x[1:] ** 2) / 2), x[0], {"second": x[1], "constant": 2.0}
 
 
-WELL = System(lambda key: jax.random.normal(key, (SIZE,)) / 2, observe, Free())
+WELL = System(lambda key: jax.random.normal(key, (SIZE,)) / 2, observe, Free(), hard="second")
 
 
 def configured(**changes):
-    few = {"steps": 200, "walkers": 16, "tile": 2, "groups": 4, "dt": 0.05, "settle": 0.0}
+    few = {"steps": 200, "walkers": 16, "tile": 2, "groups": 4, "dt": 0.05, "settle": 0.0, "audit": 0.0}
     short = {"ladder_steps": 0, "f0": 1.0, "wall": 2.0, "sync": 5, "block": 10, "friction": 0.1}
-    return SamplerConfig(**(few | short | changes))
+    at_once = {"settle": 0.0, "audit": 0.0, "quiet": 0.0}
+    return SamplerConfig(**(few | short | at_once | changes))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +95,7 @@ def by_hand(program, walkers, drive, steps, sync):
     )
     move = jax.jit(
         jax.vmap(
-            lambda x, v, f, n: INTEGRATORS["middle"](
+            lambda x, v, f, n: middle_step(
                 x, v, f, n, drive.dt, drive.friction, 1.0, Free()
             )
         )
@@ -140,34 +134,54 @@ def test_a_block_is_the_loop_by_hand(well):
     np.testing.assert_allclose(tally.values.reshape(16, 2), values.sum(axis=0), atol=1e-3)
     np.testing.assert_allclose(tally.squares.reshape(16, 2), (values**2).sum(axis=0), atol=1e-3)
     u = values[..., 0]
+    both = (8, 2, 2)
     np.testing.assert_allclose(tally.energy, np.exp(u).sum(axis=0).reshape(per_tile), rtol=1e-4)
-    np.testing.assert_allclose(tally.low, u.min(axis=0).reshape(per_tile), atol=1e-4)
-    np.testing.assert_allclose(tally.high, u.max(axis=0).reshape(per_tile), atol=1e-4)
+    np.testing.assert_allclose(tally.low, values.min(axis=0).reshape(both), atol=1e-4)
+    np.testing.assert_allclose(tally.high, values.max(axis=0).reshape(both), atol=1e-4)
     temperature = np.sum([s[5] for s in samples], axis=0).reshape(per_tile)
     np.testing.assert_allclose(tally.temperature, temperature, rtol=1e-4)
     inside = np.sum([s[1] for s in samples], axis=0).reshape(per_tile)
     np.testing.assert_array_equal(tally.inside, inside)
 
     weight, second = np.zeros((8, *PLANE.shape)), np.zeros((8, *PLANE.shape))
+    joint, visited = np.zeros((8, *PLANE.shape, 5)), np.zeros((16, *PLANE.shape))
     for _, inside, cell, bias, position, _ in samples:
         for walker in np.flatnonzero(inside):
             at = (walker // 2, *cell[walker])
             each = np.exp(bias[walker] - drive.reference[0])
             weight[at] += each
             second[at] += each * position[walker, 1]
+            hard = int(np.clip((position[walker, 1] + 1) // 0.4, 0, 4))
+            joint[(*at, hard)] += each
+            visited[(walker, *cell[walker])] += 1
     assert program.flat.extras == ("constant", "second")
     scale = weight.max()
     np.testing.assert_allclose(tally.weight, weight.reshape(8, -1), atol=1e-4 * scale)
     np.testing.assert_allclose(tally.extras[:, 0], 2 * weight.reshape(8, -1), atol=1e-4 * scale)
     np.testing.assert_allclose(tally.extras[:, 1], second.reshape(8, -1), atol=1e-4 * scale)
+    np.testing.assert_allclose(tally.joint[:, 0], joint.reshape(8, -1, 5), atol=1e-4 * scale)
+    np.testing.assert_array_equal(tally.visits.reshape(16, -1), visited.reshape(16, -1))
+    assert (np.count_nonzero(joint, axis=-1) > 1).any()
+    assert (tally.accepted == 10).all()
+
+
+def test_the_joint_squares_are_squares(well):
+    """With one sample in a cell its square is that of its weight."""
+    program, state = well
+    _, tally, _ = program.run(fresh(program, state).walkers, rough_drive())
+    weight, square = np.moveaxis(program.devices.gather(tally.joint), 1, 0)
+    assert (square <= weight**2 * 1.0001).all()
+    assert (square >= weight**2 / 20 * 0.9999).all()  # at most 20 samples of a tile in a cell
+    alone = np.isclose(square, weight**2, rtol=1e-4) & (weight > 0)
+    assert alone.sum() > 10
 
 
 def test_visits_are_the_steps_on_the_grid(well):
     program, state = well
     _, tally, visits = program.run(fresh(program, state).walkers, rough_drive())
     tally = program.devices.gather(tally)
-    np.testing.assert_array_equal(tally.visits.sum(axis=1), tally.inside.sum(axis=1))
-    np.testing.assert_array_equal(tally.visits.sum(axis=0), visits)
+    np.testing.assert_array_equal(tally.visits.sum(axis=2), tally.inside)
+    np.testing.assert_array_equal(tally.visits.sum(axis=(0, 1)), visits)
     assert tally.visits.dtype == tally.inside.dtype == np.asarray(visits).dtype == np.int32
 
 
@@ -208,7 +222,9 @@ def test_two_and_four_devices_are_bit_equal(networks):
         for a, b in zip(jax.tree.leaves(two), jax.tree.leaves(four), strict=True):
             assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
     last = networks[2][-1]
-    assert last.visits.sum() > 50
+    assert last.production.visits.sum() > 50
+    assert np.isfinite(last.production.heat).all()
+    assert (last.production.heat != 0).any()
     assert last.deposited > 0
 
 
@@ -264,13 +280,15 @@ def test_a_nan_walker_deposits_nothing_is_rescued_and_counted(well):
     sick, report = advance(program, poisoned(program, state, (3, 1)))
     assert report.rescued == sick.rescued == 1
     assert healthy.rescued == 0
-    # The other tiles saw nothing of it, and its own lost what it would have counted.
-    others = np.arange(8) != 3
-    for name in ("visits", "weight", "extras"):
-        a, b = getattr(sick, name), getattr(healthy, name)
+    # The other groups saw nothing of it, and its own (tiles 3 and 7) lost what it would have counted.
+    others = np.arange(4) != 3
+    for name, axis in [("visits", 1), ("weight", 1), ("extras", 0), ("joint", 0), ("heat", 0)]:
+        a, b = (np.moveaxis(getattr(s.production, name), axis, 0) for s in (sick, healthy))
         np.testing.assert_array_equal(a[others], b[others])
         assert np.isfinite(a).all()
-    assert sick.visits[3].sum() < healthy.visits[3].sum()
+    counted = [s.production.visits[:, 3].sum() for s in (sick, healthy)]
+    assert counted[0] < counted[1]
+    assert not sick.production.seen[3, 1].any()
     # It goes on from a walker of its own group (tiles 3 and 7 of four groups), with new velocity.
     host, before = (program.devices.gather(s.walkers) for s in (sick, healthy))
     donors = np.concatenate([host.position[3, :1], host.position[7]])
@@ -285,7 +303,7 @@ def test_a_nan_walker_deposits_nothing_is_rescued_and_counted(well):
     # and from then on it counts
     after, report = advance(program, sick)
     assert report.rescued == 0
-    assert (after.visits.sum() - sick.visits.sum()) > 0
+    assert after.production.visits.sum() > sick.production.visits.sum()
 
 
 def test_a_nan_walker_deposits_nothing_in_the_adaptation(well):
@@ -378,39 +396,3 @@ def test_the_block_is_traced_once_for_all_stages():
         stages.add(report.stage)
     assert stages == {LADDER, ADAPTATION, PRODUCTION}
     assert len(traces) == 1, traces
-
-
-# --- probe and descend --------------------------------------------------------------------------
-
-
-def test_the_probe():
-    """u = ln(x'Hx / 2): the Hessian of beta e^u is beta H, |grad u|² = |Hx|² / e^(2u)."""
-    random = np.random.default_rng(0)
-    basis = np.linalg.qr(random.normal(size=(10, 10)))[0]
-    hessian = basis * np.array([9, 4, 3, 2, 2, 1, 1, 1, 0.5, 0.1]) @ basis.T
-    h = jnp.asarray(hessian, jnp.float32)
-    system = System(
-        lambda key: jnp.ones(10), lambda x: (jnp.log(x @ h @ x / 2), x[0] + 2 * x[1]), Free()
-    )
-    flat = flatten(system, PLANE, KEY)
-    x = random.normal(size=(5, 10)).astype(np.float32)
-    found = probe(flat)(x, jnp.float32(3.0), KEY)
-    energy = np.einsum("ni,ij,nj->n", x, hessian, x) / 2
-    np.testing.assert_allclose(found.u, np.log(energy), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.stiffness, 27, rtol=0.01)
-    assert (found.stiffness <= 27 * 1.0001).all()
-    steep = np.sum((x @ hessian) ** 2, axis=1) / energy**2
-    squares = jax.jit(squared_gradients(flat))(x[:, None])
-    np.testing.assert_allclose(squares[:, 0, 0], steep, rtol=1e-4)
-    np.testing.assert_allclose(squares[:, 0, 1], 5, rtol=1e-5)
-
-
-def test_descend():
-    system = System(WELL.init, lambda x: (observe(x)[0], x[0]), Box(1.0))
-    flat = flatten(system, PLANE, KEY)
-    start = jax.random.uniform(KEY, (2, 3, SIZE), minval=-1.0, maxval=1.0)
-    start = start.at[0, 0].set(0.01)
-    found = jax.jit(descend(flat, -3.0))(start)
-    assert (jnp.log(jnp.sum(found[..., 1:] ** 2, axis=-1) / 2) < -3).all()
-    np.testing.assert_array_equal(found[0, 0], start[0, 0])
-    assert (jnp.abs(found) <= 1).all()

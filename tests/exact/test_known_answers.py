@@ -280,7 +280,7 @@ def flatness():
     def measure(integrator, wall, block):
         config = configured(
             steps=5000, walkers=256, tile=16, dt=0.02, integrator=integrator, block=block,
-            ladder_steps=0, wall=wall,
+            ladder_steps=0, wall=wall, audit=0.0,
         )  # fmt: skip
         system = well(D, on_the_grid, gg.Free())
         program = build(system, HOLE, config, KEY)
@@ -288,10 +288,8 @@ def flatness():
             stage=STAGES.index(PRODUCTION), entropy=exact, wall=np.array([wall])
         )
         while not finished(state):
-            state, report = advance(program, state)
-            if report.step == 500:  # come to equilibrium
-                state = state._replace(visits=np.zeros_like(state.visits))
-        visits = state.visits.reshape(-1, GROUPS, HOLE.size).sum(axis=0)
+            state, _ = advance(program, state)
+        visits = state.production.visits.sum(axis=0)
 
         def slope(counts):
             return np.polyfit(exact, np.log(counts), 1)[0]
