@@ -32,6 +32,9 @@ _HOME = {
     "sample": "glassgrok.sampling.sampler",
     "equilibrium_curve": "glassgrok.analysis",
     "high_entropy_advantage": "glassgrok.analysis",
+    "canonical": "glassgrok.analysis",
+    "hard_landscape": "glassgrok.analysis",
+    "convergence": "glassgrok.analysis",
     "summary": "glassgrok.analysis",
     "landscape_figure": "glassgrok.plots",
 }

@@ -56,12 +56,16 @@ def _told(now) -> str:
         words.append(f"u {values['ln_train_loss']:.2f}")
         words.append(f"test accuracy {values['test_accuracy']:.2f}")
     if "coverage" in values:
+        if now.stage == "adaptation":
+            words.append("filled, f decays" if values["filled"] else "filling")
         if now.stage != "ladder":  # it has no bins
             words.append(f"coverage {values['coverage']:.0%}")
         if now.stage != "ladder" and values["on_grid"] < 0.5:
             words.append(f"only {values['on_grid']:.0%} of the steps on the grid")
         words.append(f"u {values['u_low']:.1f} to {values['u_high']:.1f}")
         words.append(f"worst |T-1| {values['temperature_deviation']:.2f}")
+        if values["acceptance"] < 1:
+            words.append(f"accepted {values['acceptance']:.1%}")
     if now.seconds_left == now.seconds_left:
         minutes, seconds = divmod(round(now.seconds_left), 60)
         words.append(f"{minutes}:{seconds:02d} left")

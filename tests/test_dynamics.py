@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from glassgrok.domains import Box, Free, Shell
-from glassgrok.dynamics import INTEGRATORS, middle_step, paper_step
+from glassgrok.dynamics import metropolis_step, middle_step, paper_step
 
 KEY = jax.random.key(0)
+KERNELS = {"middle": middle_step, "paper": paper_step}
 
 
 def harmonic(x):
@@ -73,7 +74,7 @@ def test_the_scheme_of_the_paper_is_cooler_as_derived(dt, friction):
     assert abs(paper_moments(friction, 1e-4)[0] - (1 - friction / 2)) < 1e-6
 
 
-@pytest.mark.parametrize("name", INTEGRATORS)
+@pytest.mark.parametrize("name", KERNELS)
 def test_a_step_is_its_formula(name):
     x, v, force, noise = np.random.default_rng(0).normal(size=(4, 30)).astype(np.float32)
     dt, c, kT = 0.2, 0.3, 1.7
@@ -85,16 +86,16 @@ def test_a_step_is_its_formula(name):
     else:
         wanted_v = (1 - c) * v + kick + dt * force
         wanted_x = x + dt * wanted_v
-    found = INTEGRATORS[name](x, v, force, noise, dt, c, kT, Free())
+    found = KERNELS[name](x, v, force, noise, dt, c, kT, Free())
     np.testing.assert_allclose(found[0], wanted_x, atol=1e-6)
     np.testing.assert_allclose(found[1], wanted_v, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", INTEGRATORS)
+@pytest.mark.parametrize("name", KERNELS)
 def test_the_noise_of_one_step(name):
     """From rest and without force the velocity has variance c (2 - c) kT."""
     rest, noise = jnp.zeros(200_000), jax.random.normal(KEY, (200_000,))
-    _, v = INTEGRATORS[name](rest, rest, rest, noise, 0.1, 0.2, 3.0, Free())
+    _, v = KERNELS[name](rest, rest, rest, noise, 0.1, 0.2, 3.0, Free())
     variance = float(jnp.mean(v**2))
     z = (variance / (0.2 * 1.8 * 3.0) - 1) / np.sqrt(2 / 200_000)
     assert abs(z) < 5
@@ -175,3 +176,113 @@ def test_the_shell_samples_the_canonical_ensemble():
     # Negative control: the paper's scheme cools, so x_0 is larger.
     z, _ = against(sphere(paper_step, 0.4, 0.2, 8, 6.0, 4000, 600), wanted)
     assert z[1] > 20
+
+
+# --- the Metropolised kernel --------------------------------------------------------------------
+
+
+def quartic(x):
+    return jnp.sum(x**4) / 4
+
+
+def audited(potential, force, measure, domain, start, dt, friction, steps, burn):
+    """(walkers, moments + acceptance) averages of `metropolis_step`."""
+
+    def one(x, v, key):
+        noise = jax.random.normal(key, x.shape)
+        chance = jax.random.uniform(jax.random.fold_in(key, 1))
+        here = potential(x), force(x)
+        there = lambda y: (potential(y), force(y))  # noqa: E731
+        return metropolis_step(x, v, *here, there, noise, chance, dt, friction, 1.0, domain)
+
+    @jax.jit
+    def run(x, v):
+        def body(carry, t):
+            x, v, sums = carry
+            keys = jax.random.split(jax.random.fold_in(KEY, t), len(x))
+            x, v, accepted = jax.vmap(one)(x, v, keys)
+            accepted = accepted[:, None].astype(jnp.float32)
+            shown = jnp.concatenate([jax.vmap(measure)(x, v), accepted], axis=1)
+            return (x, v, sums + jnp.where(t < burn, 0.0, shown)), None
+
+        empty = jnp.zeros((len(x), jax.vmap(measure)(x, v).shape[1] + 1))
+        return jax.lax.scan(body, (x, v, empty), jnp.arange(steps + burn))[0][2] / steps
+
+    return run(*start)
+
+
+def quartic_moments():
+    """<x²> and <x^4> of exp(-x^4 / 4)."""
+    x = np.linspace(-8, 8, 100_001)
+    weight = np.exp(-(x**4) / 4)
+    return (x**2 * weight).sum() / weight.sum(), (x**4 * weight).sum() / weight.sum()
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_metropolis_is_exact_at_a_step_where_the_middle_scheme_is_not(wrong):
+    """exp(-x^4/4) at dt = 0.5, also with a force that is a fifth too small."""
+    size, walkers = 5, 4000
+
+    def force(x):
+        return -(0.8 if wrong else 1.0) * x**3
+
+    def measure(x, v):
+        return jnp.stack([jnp.mean(x**2), jnp.mean(x**4), jnp.mean(v**2)])
+
+    start = (jnp.zeros((walkers, size)), jnp.zeros((walkers, size)))
+    found = audited(quartic, force, measure, Free(), start, 0.5, 0.2, 600, 100)
+    z, error = against(found[:, :3], [*quartic_moments(), 1.0])
+    assert np.abs(z).max() < 5
+    assert error.max() < 0.003
+    accepted = float(jnp.mean(found[:, 3]))
+    assert 0.5 < accepted < 0.99
+    if not wrong:
+        # Negative control: without the test of Metropolis even dt = 0.4 is off, and 0.5 diverges.
+        plain = simulate(
+            middle_step, force, measure, Free(), start, 0.4, 0.2, 1.0, 600, 100
+        )  # fmt: skip
+        assert np.abs(against(plain, [*quartic_moments(), 1.0])[0]).max() > 10
+
+
+@pytest.mark.parametrize("domain", [Box(0.7), Shell(2.0), Free()], ids=["box", "shell", "free"])
+def test_kick_drift_kick_runs_backwards(domain):
+    """Forwards, flip the velocities, and back to the start: many steps with a force, no noise."""
+    x = domain.draw(KEY, jax.random.normal(KEY, (20,)) / 2)
+    v = domain.tangent(x, jax.random.normal(jax.random.key(3), x.shape))
+
+    def potential(x):
+        return jnp.sum(jnp.cos(3 * x)) + jnp.sum(x[1:] * x[:-1])
+
+    force = lambda x: -jax.grad(potential)(x)  # noqa: E731
+
+    def run(x, v):
+        def body(carry, _):
+            x, v = carry
+            # friction 0: no noise; chance 0: every step is accepted
+            x, v, accepted = metropolis_step(
+                x, v, potential(x), force(x), lambda y: (potential(y), force(y)), jnp.zeros(20),
+                0.0, 0.05, 0.0, 1.0, domain,
+            )  # fmt: skip
+            return (x, v), accepted
+
+        (x, v), accepted = jax.lax.scan(body, (x, v), length=60)
+        return x, v, accepted
+
+    there, speed, accepted = jax.jit(run)(x, v)
+    assert accepted.all()
+    assert np.abs(there - x).max() > 0.3
+    back, turned, _ = jax.jit(run)(there, -speed)
+    np.testing.assert_allclose(back, x, atol=2e-4)
+    np.testing.assert_allclose(turned, -v, atol=2e-3)
+
+
+def test_metropolis_refuses_what_is_not_finite():
+    x = jnp.ones(3)
+    for beyond in (jnp.nan, jnp.inf):
+        there = lambda y, b=beyond: (jnp.float32(b), y)  # noqa: E731
+        found, v, accepted = metropolis_step(
+            x, 2 * x, 0.0, -x, there, x * 0, 0.5, 0.1, 0.0, 1.0, Free()
+        )
+        assert not accepted
+        np.testing.assert_array_equal(found, x)
+        np.testing.assert_array_equal(v, -2 * x)  # turned back

@@ -1,9 +1,8 @@
 """A landscape and a training in words: the end of `glassgrok quickstart` and `glassgrok show`."""
 
-from statistics import NormalDist
-
 import numpy as np
 
+from glassgrok.analysis.convergence import Agreement, compare_starts, describe_convergence
 from glassgrok.analysis.equilibrium import (
     EquilibriumCurve,
     HighEntropyAdvantage,
@@ -12,8 +11,7 @@ from glassgrok.analysis.equilibrium import (
     high_entropy_advantage,
     observable_curve,
 )
-from glassgrok.analysis.groups import shared_by_starts, start_disagreement
-from glassgrok.analysis.rows import row_entropy, row_mean
+from glassgrok.analysis.groups import shared_by_starts
 from glassgrok.grid import Axis
 from glassgrok.landscape import Landscape
 
@@ -21,7 +19,7 @@ GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 
 
 def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int = 4) -> list[str]:
-    """What was measured, how well, and what it says; fewer than 20 lines.
+    """What was measured, how well, and what it says; about 20 lines.
 
     Args:
         landscape: over u and A, or over u alone.
@@ -34,6 +32,7 @@ def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int =
     """
     lines = describe_training(history) if history is not None else []
     lines += describe_coverage(landscape) + describe_starts(landscape)
+    lines += describe_convergence(landscape)
     if len(landscape.grid.axes) == 1:
         return lines
     curve = equilibrium_curve(landscape)
@@ -114,9 +113,7 @@ def describe_coverage(landscape: Landscape) -> list[str]:
 def describe_starts(landscape: Landscape) -> list[str]:
     """Whether groups that started from different ends agree.
 
-    They do not where the largest normal score of n comparisons is above the one that chance
-    exceeds once in a hundred times, P(|z| > limit) = 0.01/n (Bonferroni), or where most scores
-    are above 2.
+    They do not where chance makes scores so large once in a hundred times, see `convergence.agree`.
 
     Args:
         landscape: any.
@@ -127,36 +124,26 @@ def describe_starts(landscape: Landscape) -> list[str]:
     names = sorted(set(landscape.starts))
     if len(names) < 2:
         return ["Groups did not start from different ends, so their agreement proves nothing."]
-    u, *rest = landscape.grid.axes
+    u, units = landscape.grid.axes[0], {"S(u)": " nat", "mean A": ""}
     shared, known = shared_by_starts(landscape).sum(), np.isfinite(landscape.entropy).sum()
-    lines = [
+    return [
         f"Groups started from {', '.join(names)}, on the {shared} of {known} bins that all saw:",
-        _agreement(u, "S(u)", " nat", start_disagreement(landscape, _marginal)),
+        *(
+            _agreement(u, name, units[name], comparison, agreement)
+            for name, (comparison, agreement) in compare_starts(landscape).items()
+        ),
     ]
-    if rest:
-        comparison = start_disagreement(landscape, lambda s: row_mean(s, rest[0].centers))
-        lines.append(_agreement(u, "mean A", "", comparison))
-    return lines
 
 
-def _marginal(entropy: np.ndarray) -> np.ndarray:
-    """(n, nu) S(u) of (n, nu) or (n, nu, nA) entropies."""
-    return row_entropy(entropy) if entropy.ndim == 3 else entropy
-
-
-def _agreement(u: Axis, quantity: str, unit: str, comparison) -> str:
+def _agreement(u: Axis, quantity: str, unit: str, comparison, agreement: Agreement) -> str:
     spread, error, score = comparison
-    n = int(np.isfinite(score).sum())
-    if not n:
+    if not np.isfinite(score).any():
         return f"  {quantity} cannot be compared: too few groups saw the same rows."
     worst = np.nanargmax(score)
-    limit = -NormalDist().inv_cdf(0.01 / (2 * n))
-    beyond = int((score > 2).sum())
-    verdict = "agrees" if score[worst] < limit and beyond <= n / 2 else "does NOT agree"
     return (
-        f"  {quantity} {verdict}: {spread[worst]:.2g} ± {error[worst]:.2g}{unit} at {_name(u)} "
-        f"{u.centers[worst]:.2f}, z = {score[worst]:.1f} "
-        f"(limit {limit:.1f}; {beyond} of {n} above 2)."
+        f"  {quantity} {'agrees' if agreement.passed else 'does NOT agree'}: {spread[worst]:.2g} ± "
+        f"{error[worst]:.2g}{unit} at {_name(u)} {u.centers[worst]:.2f}, {agreement.text} "
+        f"(limits {agreement.limits})."
     )
 
 

@@ -40,6 +40,7 @@ from glassgrok.sampling.state import (
 from glassgrok.sampling.wang_landau import Fill, Schedule, deposit, wanted
 from glassgrok.system import System
 
+LOOKS = 20  # how often the adaptation measures stiffness anew
 STRONGEST_WALL = 1000.0  # nats at one bin beyond the edge
 # Share of the adaptation, and steps, after which a grid that nobody reached is given up.
 PATIENCE, TRIED = 0.25, 1000
@@ -87,11 +88,13 @@ def _deposits(program: Program, state: SamplerState, coarse: bool, length: int):
 
 def _adaptation_block(program: Program, state: SamplerState):
     config = program.config
-    if state.step == state.stage_step:
-        state = raise_wall(program, set_time_step(program, state))
+    parts, elapsed = _parts(program, state), state.step - state.stage_step
+    if elapsed == 0:
         state = state._replace(fill=Fill.begin(state.step, program.grid.shape))
-    parts = _parts(program, state)
-    coarse = state.step - state.stage_step < parts[0]
+    if (elapsed // config.block) % max(1, sum(parts) // config.block // LOOKS) == 0:
+        # V is not the ladder's any more, nor are the walkers where they were.
+        state = raise_wall(program, set_time_step(program, state))
+    coarse = elapsed < parts[0]
     length = parts[0] if coarse else parts[1]
     f, matrices = _deposits(program, state, coarse, length)
     f = np.float32(f)

@@ -65,9 +65,10 @@ def sampled(
     each = np.exp(tail * rng.normal(size=visits.sum()) - tail**2 / 2)
     bins = np.repeat(np.arange(visits.size), visits.ravel())
     weight = np.bincount(bins, each, visits.size).reshape(visits.shape)
-    extras, starts = (
-        np.zeros((groups, 0, grid.size)),
-        ("memorising", "generalising") * (groups // 2),
-    )
+    starts = ("memorising", "generalising") * (groups // 2)
     reference = entropy.ravel() - np.log(uneven)
-    return production.landscape(grid, reference, visits, weight, extras, (), starts), entropy
+    found = production.estimate(reference, visits, weight)
+    surfaces = [array.reshape(-1, *grid.shape) for array in found]
+    counts = visits.sum(0).reshape(grid.shape)
+    made = Landscape(grid, surfaces[0][0], surfaces[1][0], counts, surfaces[2], starts)
+    return made, entropy

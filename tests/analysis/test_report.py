@@ -8,7 +8,7 @@ import xarray as xr
 
 from glassgrok.analysis import report
 from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Landscape, pooled
+from glassgrok.landscape import Diagnostics, Landscape, pooled
 
 GRID = Grid(Axis("ln_loss", -8.0, 0.0, 16), Axis("test_accuracy", 0.0, 1.0, 20))
 STARTS = ("memorising", "generalising") * 3
@@ -113,12 +113,29 @@ def test_starts_agree_and_disagree():
     assert "S(u) cannot be compared" in report.describe_starts(few)[1]
 
 
-def test_starts_disagree_where_most_rows_do():
-    score = np.array([2.2, 2.2, 2.2, 1.0])
-    one = np.ones(4)
-    assert "NOT agree" in report._agreement(GRID.axes[0], "S(u)", "", (score, one, score))
-    score[0] = 1.0
-    assert " agrees" in report._agreement(GRID.axes[0], "S(u)", "", (score, one, score))
+def test_the_verdict_stands_below_the_starts():
+    whole = landscape()
+    assert report.describe(whole)[4] == (
+        "Convergence unknown: the landscape has no diagnostics of how it was sampled."
+    )
+    unknown = np.full(4, np.nan)
+    nothing = Diagnostics(
+        segments=np.full((4, 6, *GRID.shape), np.nan),
+        half_step=np.full((6, *GRID.shape), np.nan),
+        walkers=np.zeros(GRID.shape, np.int32),
+        trips=np.zeros((6, 2), int),
+        filled=False,
+        dt=1e-3,
+        omega_dt=unknown,
+        temperature=unknown,
+        temperature_error=unknown,
+        acceptance=1.0,
+        rescued=0,
+    )
+    lines = report.describe(replace(whole, diagnostics=nothing), history())
+    assert "NOT CONVERGED: 7 of 10 checks failed" in lines
+    assert len(lines) < 25
+    assert max(map(len, lines)) <= 100
 
 
 def test_equilibrium_generalises_where_the_ridge_does():
@@ -184,5 +201,6 @@ def test_empty_and_one_dimensional_landscapes_have_a_report():
     text = report.summary(empty, history())
     assert "Sampled: 0 of 320 bins in 0 of 16 rows; no error bars." in text
     assert "No row was sampled" in text
+    assert "NOT CONVERGED: 1 of 1 checks failed" in text
     assert report.summary(one_axis()).startswith("Sampled: 16 of 16 bins; S ±")
-    assert len(report.describe(one_axis(), history())) == 5
+    assert len(report.describe(one_axis(), history())) == 6

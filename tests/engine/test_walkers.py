@@ -41,7 +41,15 @@ WELL = System(lambda key: jax.random.normal(key, (SIZE,)) / 2, observe, Free(), 
 
 
 def configured(**changes):
-    few = {"steps": 200, "walkers": 16, "tile": 2, "groups": 4, "dt": 0.05, "settle": 0.0, "audit": 0.0}
+    few = {
+        "steps": 200,
+        "walkers": 16,
+        "tile": 2,
+        "groups": 4,
+        "dt": 0.05,
+        "settle": 0.0,
+        "audit": 0.0,
+    }
     short = {"ladder_steps": 0, "f0": 1.0, "wall": 2.0, "sync": 5, "block": 10, "friction": 0.1}
     at_once = {"settle": 0.0, "audit": 0.0, "quiet": 0.0}
     return SamplerConfig(**(few | short | at_once | changes))
@@ -94,11 +102,7 @@ def by_hand(program, walkers, drive, steps, sync):
         )
     )
     move = jax.jit(
-        jax.vmap(
-            lambda x, v, f, n: middle_step(
-                x, v, f, n, drive.dt, drive.friction, 1.0, Free()
-            )
-        )
+        jax.vmap(lambda x, v, f, n: middle_step(x, v, f, n, drive.dt, drive.friction, 1.0, Free()))
     )
     x, v, keys = (a.reshape(-1, a.shape[-1]) for a in program.devices.gather(walkers))
     table, counts, samples = drive.table, np.zeros(PLANE.shape), []
@@ -280,7 +284,7 @@ def test_a_nan_walker_deposits_nothing_is_rescued_and_counted(well):
     sick, report = advance(program, poisoned(program, state, (3, 1)))
     assert report.rescued == sick.rescued == 1
     assert healthy.rescued == 0
-    # The other groups saw nothing of it, and its own (tiles 3 and 7) lost what it would have counted.
+    # The other groups saw nothing of it; its own (tiles 3 and 7) lost what it would have counted.
     others = np.arange(4) != 3
     for name, axis in [("visits", 1), ("weight", 1), ("extras", 0), ("joint", 0), ("heat", 0)]:
         a, b = (np.moveaxis(getattr(s.production, name), axis, 0) for s in (sick, healthy))

@@ -1,10 +1,19 @@
 """S and its error bars from groups whose samples are drawn from a known S."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from glassgrok.grid import Axis, Grid
-from glassgrok.sampling.production import SEEN_BY, estimate, landscape
+from glassgrok.sampling.production import (
+    SEEN_BY,
+    _travelled,
+    estimate,
+    landscape,
+    temperatures,
+)
+from glassgrok.sampling.state import AUDIT, SEGMENTS, Production
 
 BINS, GROUPS = 30, 8
 CENTERS = (np.arange(BINS) + 0.5) / BINS
@@ -118,14 +127,46 @@ def test_hundreds_of_thousands_of_nats():
     np.testing.assert_allclose(large.error, small.error, atol=1e-9)
 
 
+PLANE = Grid(Axis("u", 0.0, 1.0, 6), Axis("a", 0.0, 1.0, 5))
+
+
+def sums(visits, weight, extras, joint=None, **changes) -> Production:
+    """Production sums with everything in the first segment, and half as much in the audit."""
+    groups, bins = visits.shape
+    joint = np.zeros((groups, 2, bins, 0)) if joint is None else joint
+    segments = np.zeros((SEGMENTS + 1, groups, bins))
+    production = Production(
+        visits=segments.astype(np.int64),
+        weight=segments.copy(),
+        extras=extras,
+        joint=joint,
+        seen=np.zeros((groups, 2, bins), bool),
+        heat=np.zeros((groups, 2, 4)),
+        accepted=90,
+        steps=100,
+        omega=np.array([3.0, 2.0, 1.0, 0.0]),
+        end=np.full((groups, 2, 2), -1, np.int8),
+        trips=np.zeros((groups, 2, 2), np.int64),
+        low=np.zeros(2),
+        high=np.ones(2),
+    )
+    production.visits[0], production.weight[0] = visits, weight
+    production.visits[AUDIT], production.weight[AUDIT] = visits // 2, weight / 2
+    return production._replace(**changes)
+
+
+def found_in(production, reference, names=(), hard=None):
+    return landscape(
+        PLANE, reference, production, names, hard, ("random", "trained") * 4, True, 0.1, 3
+    )
+
+
 def test_the_landscape():
-    grid = Grid(Axis("u", 0.0, 1.0, 6), Axis("a", 0.0, 1.0, 5))
     reference, visits, weight = draw(np.random.default_rng(0))
     visits[1:, 7], weight[1:, 7] = 0, 0
     level = np.linspace(0.2, 0.9, BINS)
     extras = np.stack([weight * level, weight * 2], axis=1)
-    starts = ("random", "trained") * 4
-    found = landscape(grid, reference, visits, weight, extras, ("accuracy", "two"), starts)
+    found = found_in(sums(visits, weight, extras), reference, ("accuracy", "two"))
     assert found.entropy.shape == found.entropy_error.shape == found.visits.shape == (6, 5)
     assert found.groups.shape == (GROUPS, 6, 5)
     assert np.nanmin(found.entropy) == 0
@@ -138,6 +179,73 @@ def test_the_landscape():
     np.testing.assert_allclose(found.extras["two"][seen], 2)
     assert found.visits.dtype == np.int64
     assert found.visits.sum() == visits.sum()
-    assert found.starts == starts
+    assert found.starts == ("random", "trained") * 4
     result = estimate(reference, visits, weight).entropy.reshape(6, 5)
     np.testing.assert_allclose(np.diff(found.entropy[0]), np.diff(result[0]), rtol=1e-12)
+    assert found.joint is None
+
+
+def test_the_diagnostics():
+    reference, visits, weight = draw(np.random.default_rng(0))
+    production = sums(visits, weight, np.zeros((GROUPS, 0, BINS)))
+    production.seen[0, :, 4] = production.seen[5, 1, 4] = True
+    production.trips[2] = [[3, 0], [4, 1]]
+    found = found_in(production, reference)
+    told = found.diagnostics
+    assert told.segments.shape == (SEGMENTS, GROUPS, 6, 5)
+    np.testing.assert_allclose(told.segments[0], found.groups, rtol=1e-12)
+    assert np.isnan(told.segments[1:]).all()
+    np.testing.assert_allclose(told.half_step, found.groups - np.log(2), atol=1e-9)
+    assert told.walkers[0, 4] == 3
+    assert told.walkers.sum() == 3
+    np.testing.assert_array_equal(told.trips[2], [3, 0])  # 7 and 1 changes of end
+    np.testing.assert_allclose(told.omega_dt, [0.3, 0.2, 0.1, np.nan])
+    assert (told.filled, told.dt, told.acceptance, told.rescued) == (True, 0.1, 0.9, 3)
+
+
+def test_the_joint_sums_add_up_to_the_groups():
+    reference, visits, weight = draw(np.random.default_rng(0))
+    parts = np.random.default_rng(1).dirichlet(np.ones(5), (GROUPS, BINS))
+    joint = np.stack([weight[..., None] * parts, (weight[..., None] * parts) ** 2], axis=1)
+    joint[:, :, 3, 2] = 0
+    production = sums(visits, weight, np.zeros((GROUPS, 1, BINS)), joint)
+    found = found_in(production, reference, ("hard",), "hard")
+    assert found.joint.name == "hard"
+    assert found.joint.weight.shape == (GROUPS, 6, 5, 5)
+    assert np.isnan(found.joint.weight.reshape(GROUPS, BINS, 5)[:, 3, 2]).all()
+    whole = np.log(np.nansum(np.exp(found.joint.weight), axis=-1)).reshape(GROUPS, BINS)
+    others = np.arange(BINS) != 3
+    wanted = found.groups.reshape(GROUPS, BINS)
+    np.testing.assert_allclose(whole[:, others], wanted[:, others], atol=1e-9)
+    np.testing.assert_allclose(found.joint.square, 2 * found.joint.weight, atol=1e-9)
+
+
+# --- adding blocks ------------------------------------------------------------------------------
+
+
+def test_round_trips():
+    """Changes from one end to the other; two of them are a round trip."""
+    end, told = np.full((1, 1, 1), -1, np.int8), []
+    production = sums(np.zeros((8, 30), int), np.zeros((8, 30)), np.zeros((8, 0, 30)))
+    production = production._replace(
+        end=end, trips=np.zeros((1, 1, 1), int), low=np.zeros(1), high=np.ones(1)
+    )
+    ranges = [(0.2, 0.8), (-1, 0.5), (-1, 0.2), (0.5, 2), (0.1, 0.9), (-1, 2), (-1, 0.3), (0.5, 3)]
+    for low, high in ranges:
+        tally = SimpleNamespace(low=np.full((1, 1, 1), low), high=np.full((1, 1, 1), high))
+        end, trips = _travelled(production, tally)
+        production = production._replace(end=end, trips=trips)
+        told.append((int(end[0, 0, 0]), int(trips[0, 0, 0])))
+    assert told == [(-1, 0), (0, 0), (0, 0), (1, 1), (1, 1), (0, 2), (0, 2), (1, 3)]
+
+
+def test_temperatures_of_what_is_not_known():
+    heat = np.zeros((8, 2, 4))
+    heat[:, :, 0] = 1000 + np.random.default_rng(0).normal(size=(8, 2))
+    heat[:, 0, 0] *= 1.1
+    heat[:, :, 1] = np.random.default_rng(1).normal(size=(8, 2))  # noise about nothing
+    value, error = temperatures(heat)
+    assert value[0] == pytest.approx(1.1, abs=5 * error[0])
+    assert error[0] < 1e-3
+    assert np.isnan(value[1:]).all()
+    assert np.isnan(error[1:]).all()

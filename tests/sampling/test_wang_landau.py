@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from glassgrok.grid import Axis, Grid
-from glassgrok.sampling.wang_landau import Schedule, deposit, kernel_matrix, kernels
+from glassgrok.sampling.wang_landau import Fill, Schedule, deposit, kernel_matrix, kernels, wanted
 
 PLANE = Grid(Axis("u", -3.0, 1.0, 12), Axis("a", 0.0, 1.0, 7))
 
@@ -109,3 +109,60 @@ def test_jax_deposits_the_same():
     single = tuple(jnp.asarray(matrix, jnp.float32) for matrix in matrices)
     found = deposit(jnp.asarray(counts, jnp.float32), single)
     np.testing.assert_allclose(found, deposit(counts.astype(float), matrices), rtol=1e-5)
+
+
+# --- the end of the fill ------------------------------------------------------------------------
+
+
+def watched(visits_of, steps=4000, earliest=1000, quiet=0.3, bins=20, lifted=None):
+    """Step at which the fill ends, -1 if it does not; blocks of 100 steps."""
+    fill, lifted = Fill.begin(500, (bins,)), np.ones(bins, bool) if lifted is None else lifted
+    for step in range(600, 500 + steps + 1, 100):
+        fill = fill.watch(step, visits_of(step - 500), lifted, earliest, quiet)
+    return fill.ended
+
+
+def test_a_flat_fill_ends_as_soon_as_it_may():
+    assert watched(lambda t: np.full(20, 50)) == 500 + 1000
+
+
+def test_it_goes_on_while_new_bins_are_reached():
+    """A front that moves on by one bin every 100 steps, and then 1,000 steps more to be sure."""
+
+    def front(t):
+        return np.where(np.arange(20) < t / 100, 50, 0)
+
+    ended = watched(front)
+    assert ended - 500 >= 2000 / 0.7 - 1  # the last new bin lies before the last window
+    assert ended > 0
+    assert watched(front, steps=2500) == -1
+
+
+def test_a_mask_that_stands_still_is_not_filled_while_it_is_visited_unevenly():
+    """V too flat to climb: nothing new is reached, but the outer bins are hardly visited."""
+    steep = np.round(3000 * np.exp(-0.5 * np.arange(20))).astype(int)
+    assert watched(lambda t: steep) == -1
+    # 3 % of a hundred bins may be bare
+    few = np.where(np.arange(100) < 3, 1, 50)
+    assert watched(lambda t: few, bins=100) > 0
+    many = np.where(np.arange(100) < 5, 1, 50)
+    assert watched(lambda t: many, bins=100) == -1
+
+
+def test_bins_that_v_does_not_lift_are_not_asked_for():
+    few = np.where(np.arange(20) < 5, 1, 50)
+    assert watched(lambda t: few) == -1
+    assert watched(lambda t: few, lifted=np.arange(20) >= 5) == 500 + 1000
+    assert watched(lambda t: few * 0) == -1
+
+
+def test_without_quiet_the_schedule_alone_decides():
+    steep = np.arange(20) * 10
+    assert watched(lambda t: steep * (t > 900), quiet=0.0) == 500 + 1000
+
+
+def test_wanted():
+    table = np.array([[0.0, -10.0, -40.0], [5.0, 3.0, -24.0]])
+    np.testing.assert_array_equal(wanted(table, 30.0), [[1, 1, 0], [1, 1, 0]])
+    np.testing.assert_array_equal(wanted(table, 31.5), [[1, 1, 0], [1, 1, 1]])
+    assert wanted(table[:, 0], 1.0).all()
