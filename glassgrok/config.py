@@ -14,7 +14,7 @@ import yaml
 from glassgrok.domains import Box, Domain, Free, Shell
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
-from glassgrok.sampling.config import SamplerConfig
+from glassgrok.sampling.config import STARTS, SamplerConfig
 from glassgrok.system import System, network
 from glassgrok.tasks import modular
 from glassgrok.tasks.task import Task
@@ -147,8 +147,8 @@ class Config:
         training: how the trajectory on the landscape is trained, or none.
         grid: where the landscape is measured.
         sampler: how it is measured.
-        trained_starts: whether some groups start from a memorising and from a generalising
-            network, so that starts from opposite ends can be compared.
+        trained_starts: trained networks that some of the groups start from, the rest from random
+            ones, so that starts from opposite ends can be compared; empty for none.
         seed: of everything random but the split; the same seed gives the same results.
 
     Raises:
@@ -162,7 +162,7 @@ class Config:
     training: TrainingConfig | None = QUICK_TRAINING
     grid: GridConfig = GridConfig()
     sampler: SamplerConfig = QUICK_SAMPLER
-    trained_starts: bool = True
+    trained_starts: tuple[Literal["memorising", "generalising"], ...] = STARTS
     seed: int = 0
 
     def __post_init__(self):

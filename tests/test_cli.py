@@ -15,7 +15,7 @@ model: {d_model: 8, heads: 2, d_head: 4, d_mlp: 16}
 training: {steps: 200, learning_rate: 1e-2, block: 50}
 grid: {ln_loss: {low: -4, bins: 10}, test_accuracy: {bins: 5}}
 sampler: {steps: 1500, walkers: 16, tile: 2, groups: 8, block: 50, ladder_steps: 100}
-trained_starts: false
+trained_starts: []
 """
 
 

@@ -52,7 +52,7 @@ def test_p67_file():
     "config",
     [
         Config(),
-        Config(training=None, trained_starts=False, seed=3),
+        Config(training=None, trained_starts=(), seed=3),
         Config(
             training=TrainingConfig(learning_rate=(1e-3, 3e-3), norm=2.0),
             sampler=SamplerConfig(dt=0.01),

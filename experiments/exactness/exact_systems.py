@@ -179,14 +179,15 @@ def uniform_counts(system: gg.System, grid: gg.Grid, points: int, seed: int = 0)
     """How many uniformly random points of the domain fall in each bin.
 
     Args:
-        points: how many to draw, rounded up to chunks of 2^17.
+        points: how many to draw, rounded up to whole chunks.
 
     Returns:
         int64 over the grid.
     """
     params = system.init(jax.random.key(0))
     flat, unravel = ravel_pytree(params)
-    domain, chunk = system.domain.flat(params), 2**17
+    # What a network computes for a point takes some 1,000 numbers for each parameter.
+    domain, chunk = system.domain.flat(params), min(2**17, max(64, 2**23 // flat.size))
 
     @jax.jit
     def counted(key):

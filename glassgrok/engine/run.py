@@ -23,7 +23,7 @@ from glassgrok.engine import devices as engine_devices
 from glassgrok.engine import folder as folders
 from glassgrok.engine.checkpoint import Checkpoints
 from glassgrok.sampling import sampler
-from glassgrok.sampling.starts import STARTS, trained_starts
+from glassgrok.sampling.starts import trained_starts
 from glassgrok.training import copies, init_training, training_blocks
 
 LINES = 1000  # of metrics.jsonl for each phase, at most; thinned by steps, not by the clock
@@ -296,7 +296,8 @@ def _train(session: Session, key) -> None:
 
 def _starts(session: Session, key) -> dict:
     """A memorising and a generalising network; trained once, then read."""
-    job, total = session.job, 2 * START_STEPS
+    job, which = session.job, session.config.trained_starts
+    total = len(which) * START_STEPS
 
     def on_block(done):
         session.tell("starts", "starts", done, total, 1, {}, keep=done == total)
@@ -304,16 +305,16 @@ def _starts(session: Session, key) -> dict:
 
     with session.checkpoints("starts") as checkpoints:
         shapes = jax.tree.map(lambda leaf: 0, jax.eval_shape(job.system.init, key))
-        names = dict.fromkeys(STARTS, shapes)
+        names = dict.fromkeys(which, shapes)
         starts = session.restore(checkpoints, "starts", names)
         if starts is None:
             starts = trained_starts(
-                job.model, job.task, job.system.domain, key, START_STEPS, on_block
+                job.model, job.task, job.system.domain, key, START_STEPS, which, on_block
             )
             session.save(checkpoints, total, starts)
             checkpoints.wait()
     # A restored dict is sorted, but which group starts where depends on the order.
-    return {name: starts[name] for name in STARTS}
+    return {name: starts[name] for name in which}
 
 
 def _sample(session: Session, key, starts) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+# Trained networks that groups may start from.
+STARTS = ("memorising", "generalising")
 # What the ladder's V is expected to be wrong by, in nats.
 FILL = 5.0
 

@@ -14,10 +14,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Domain
+from glassgrok.sampling.config import STARTS
 from glassgrok.system import network
 from glassgrok.tasks.task import Task
 
-STARTS = ("memorising", "generalising")
 LEARNING_RATE, BLOCK = 3e-3, 100
 
 
@@ -27,6 +27,7 @@ def trained_starts(
     domain: Domain,
     key,
     steps: int = 600,
+    which: tuple[str, ...] = STARTS,
     on_block: Callable[[int], Any] | None = None,
 ) -> dict[str, Any]:
     """Train the model on all examples, the test labels wrong or right, inside the domain.
@@ -41,20 +42,24 @@ def trained_starts(
         domain: where the parameters stay.
         key: a JAX key, for the initial parameters and the wrong labels.
         steps: updates of each network, rounded up to hundreds.
-        on_block: called after each hundred with the updates done, of both networks together.
+        which: those of `STARTS` that are wanted.
+        on_block: called after each hundred with the updates done, of all networks together.
 
     Returns:
-        `STARTS` -> params.
+        `which` -> params.
     """
     labels, first, second = jax.random.split(key, 3)
     wrong = replace(task, labels=_wrong_labels(task, labels))
+    tasks = dict(zip(STARTS, [(wrong, first), (task, second)], strict=True))
     told = on_block or (lambda done: None)
-    return {
-        "memorising": _descend(model, _all_examples(wrong), domain, first, steps, told),
-        "generalising": _descend(
-            model, _all_examples(task), domain, second, steps, lambda done: told(steps + done)
-        ),
-    }
+    found = {}
+    for i, name in enumerate(which):
+        examples, key = tasks[name]
+        found[name] = _descend(
+            model, _all_examples(examples), domain, key, steps,
+            lambda done, before=i * steps: told(before + done),
+        )  # fmt: skip
+    return found
 
 
 def _wrong_labels(task: Task, key) -> np.ndarray:
