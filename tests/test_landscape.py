@@ -1,269 +1,39 @@
-"""The grid, the interpolated potential, and the file."""
+"""The file of a landscape, and the difference of two bins."""
 
 from dataclasses import fields, replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.interpolate import BSpline
 
 from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Landscape
-from glassgrok.potential import bin_maximum, interpolate
-from glassgrok.system import margins, smooth_accuracy
+from glassgrok.landscape import Diagnostics, Joint, Landscape, pooled
 
 LINE = Grid(Axis("u", -3.0, 1.0, 9))
 PLANE = Grid(Axis("u", -3.0, 1.0, 9), Axis("a", 0.0, 1.0, 5))
-NOTHING = (0.0, 0.0)
 
 
-def points(grid, count, beyond=0.0, seed=0):
-    """(count, axes) uniform points, up to `beyond` widths of the grid off it."""
-    low = np.array([axis.low for axis in grid.axes])
-    span = np.array([axis.high - axis.low for axis in grid.axes])
-    unit = np.random.default_rng(seed).uniform(-beyond, 1 + beyond, (count, len(grid.axes)))
-    return (low + unit * span).astype(np.float32)
+def diagnostics(grid, random):
+    segments = random.normal(size=(4, 6, *grid.shape))
+    segments[1, 2] = np.nan
+    return Diagnostics(
+        segments=segments,
+        half_step=random.normal(size=(6, *grid.shape)),
+        walkers=random.integers(0, 9, grid.shape).astype(np.int32),
+        trips=random.integers(0, 99, (6, len(grid.axes))),
+        filled=True,
+        dt=0.1 + 0.2,
+        omega_dt=np.array([0.2, 0.1, np.nan, 0.3]),
+        temperature=random.random(4),
+        temperature_error=random.random(4),
+        acceptance=0.93,
+        rescued=2,
+    )
 
 
-def rough(grid, seed=0):
-    return np.random.default_rng(seed).normal(size=grid.shape).astype(np.float32)
-
-
-def values(grid, table, at, wall=NOTHING):
-    wall = wall[: len(grid.axes)]
-    return jax.jit(jax.vmap(lambda x: interpolate(grid, jnp.asarray(table), wall, x)))(at)
-
-
-def inside(grid, at):
-    low, high = (np.array([getattr(axis, end) for axis in grid.axes]) for end in ("low", "high"))
-    return ((at >= low) & (at <= high)).all(axis=1)
-
-
-# --- the potential ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("beyond", [0.0, 0.5])
-def test_bilinear_functions_are_reproduced_exactly(beyond):
-    def f(u, a):
-        return 2 - 3 * u + 5 * a + 4 * u * a
-
-    u, a = (axis.centers for axis in PLANE.axes)
-    table = f(u[:, None], a[None, :]).astype(np.float32)
-    at = points(PLANE, 1000, beyond)
-    assert inside(PLANE, at).all() == (beyond == 0)
-    # half a dozen roundings of the table, times the spline's weights beyond the edge
-    rounding = 6 * 2.0**-24 * np.abs(table).max() * (1 + (beyond * max(PLANE.shape)) ** 2)
-    np.testing.assert_allclose(values(PLANE, table, at), f(*at.astype(float).T), atol=rounding)
-
-
-def test_linear_functions_in_one_dimension():
-    at = points(LINE, 1000, 0.5)
-    table = (7 - 2 * LINE.axes[0].centers).astype(np.float32)
-    np.testing.assert_allclose(values(LINE, table, at), 7 - 2 * at[:, 0], atol=1e-4)
-
-
-def spline(grid, table, at):
-    """The same by SciPy: quadratic B-splines at the centres, the table continued linearly."""
-    reach = 30
-    for i in range(len(grid.axes)):
-        table = np.moveaxis(np.asarray(table, float), i, 0)
-        steps = np.arange(1, reach + 1).reshape(-1, *[1] * (table.ndim - 1))
-        below = table[0] - steps[::-1] * (table[1] - table[0])
-        above = table[-1] + steps * (table[-1] - table[-2])
-        table = np.moveaxis(np.concatenate([below, table, above]), 0, i)
-    weights = []
-    for i, axis in enumerate(grid.axes):
-        # coefficient k sits at the middle of its knots, low + (k + 1/2) width
-        knots = axis.low + axis.width * (np.arange(-reach, axis.bins + reach + 3) - 1)
-        weights.append(BSpline(knots, np.eye(axis.bins + 2 * reach), 2)(at[:, i]))
-    if len(weights) == 1:
-        return weights[0] @ table
-    return np.einsum("ni,ij,nj->n", weights[0], table, weights[1])
-
-
-@pytest.mark.parametrize("grid", [LINE, PLANE])
-@pytest.mark.parametrize("beyond", [0.0, 0.5])
-def test_the_potential_is_the_quadratic_spline(grid, beyond):
-    table, at = rough(grid), points(grid, 1000, beyond)
-    np.testing.assert_allclose(values(grid, table, at), spline(grid, table, at), atol=1e-4)
-
-
-@pytest.mark.parametrize("grid", [LINE, PLANE])
-def test_neither_the_potential_nor_the_force_jumps(grid):
-    table = rough(grid)
-    fine = np.linspace(-4, 2, 6001, dtype=np.float32)
-    line = np.stack([fine, *[0.37 + 0 * fine] * (len(grid.axes) - 1)], axis=1)
-    wall = NOTHING[: len(grid.axes)]
-    slope = jax.vmap(jax.grad(lambda x: interpolate(grid, jnp.asarray(table), wall, x)))(line)
-    width = grid.axes[0].width
-    steepest = np.abs(np.diff(table, axis=0)).max() / width
-    sharpest = np.abs(np.diff(table, 2, axis=0)).max() / width**2
-    assert np.abs(np.diff(values(grid, table, line))).max() < 1.01 * steepest * 1e-3 + 1e-5
-    assert np.abs(np.diff(slope[:, 0])).max() < 1.1 * sharpest * 1e-3 + 1e-4
-
-
-@pytest.mark.parametrize("wall", [NOTHING, (20.0, 3.0)])
-def test_the_gradient_is_that_of_the_potential(wall):
-    """Central differences in float64 of the same formula, beyond the edges too."""
-    table = rough(PLANE)
-    at = points(PLANE, 400, 0.3)
-    found = jax.jit(jax.vmap(jax.grad(lambda x: interpolate(PLANE, jnp.asarray(table), wall, x))))
-    with jax.enable_x64(True):
-        double, step = at.astype(np.float64), 1e-6
-        columns = []
-        for axis in range(2):
-            shift = step * np.eye(2)[axis]
-            ahead, behind = (
-                values(PLANE, table.astype(np.float64), double + sign * shift, wall)
-                for sign in (1, -1)
-            )
-            columns.append((ahead - behind) / (2 * step))
-        wanted = np.stack(columns, axis=1)
-    np.testing.assert_allclose(found(at), wanted, atol=2e-4 * np.abs(wanted).max())
-
-
-def test_the_wall():
-    """Nothing on the grid, `wall` nats one bin beyond each edge, four times that at two bins."""
-    zero, wall = np.zeros(PLANE.shape, np.float32), (20.0, 3.0)
-    assert (values(PLANE, zero, points(PLANE, 500), wall) == 0).all()
-    u, a = (axis.width for axis in PLANE.axes)
-    at = np.array([[-3 - u, 0.5], [1 + u, 0.5], [-1, -a], [-1, 1 + 2 * a], [1 + u, -a]], np.float32)
-    np.testing.assert_allclose(values(PLANE, zero, at, wall), [20, 20, 3, 12, 23], rtol=1e-4)
-
-
-# --- bins ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("grid", [LINE, PLANE])
-def test_bins_are_those_of_numpy(grid):
-    at = points(grid, 5000, 0.2)
-    index, found = jax.jit(jax.vmap(grid.bin))(at)
-    np.testing.assert_array_equal(found, inside(grid, at))
-    assert (index[~found] == 0).all()
-    counts, _ = np.histogramdd(at[found], [axis.edges for axis in grid.axes])
-    wanted = np.bincount(index[found], minlength=grid.size).reshape(grid.shape)
-    # A point within rounding of an edge may fall on either side of it.
-    assert np.abs(counts - wanted).sum() <= 2
-    assert index.dtype == jnp.int32
-
-
-@pytest.mark.parametrize(
-    ("point", "wanted"),
-    [
-        ((-3.0, 0.0), (0, True)),
-        ((0.999999, 0.999999), (44, True)),
-        ((1.0, 0.5), (42, True)),
-        ((0.0, 1.0), (34, True)),
-        ((1.0, 1.0), (44, True)),
-        ((1.000001, 0.5), (0, False)),
-        ((0.0, 1.000001), (0, False)),
-        ((-3.000001, 0.5), (0, False)),
-        ((float("nan"), 0.5), (0, False)),
-        ((0.0, float("nan")), (0, False)),
-        ((float("inf"), 0.5), (0, False)),
-        ((0.0, float("-inf")), (0, False)),
-        ((1e30, 0.5), (0, False)),
-    ],
-)
-def test_edges_and_points_off_the_grid(point, wanted):
-    index, found = PLANE.bin(jnp.array(point))
-    assert (int(index), bool(found)) == wanted
-
-
-def test_a_saturated_accuracy_is_on_the_grid():
-    """The smooth accuracy of a network that generalises is 1 exactly in float32."""
-    right = np.arange(6) % 3
-    wrong = margins(10 * jax.nn.one_hot(right, 3), right)
-    accuracy = smooth_accuracy(wrong, np.ones(6, bool), 7.0)
-    assert float(accuracy) == 1.0
-    index, found = Grid(Axis("u", -8.0, 0.0, 4), Axis("a", 0.4, 1.0, 15)).bin((-7.0, accuracy))
-    assert bool(found)
-    assert int(index) == 14
-
-
-def test_centres_fall_into_their_bins():
-    grid = Grid(Axis("u", -8.0, -0.25, 31), Axis("a", 0.0, 1.0, 21))
-    mesh = np.meshgrid(*[axis.centers for axis in grid.axes], indexing="ij")
-    at = np.stack(mesh, axis=-1).reshape(-1, 2).astype(np.float32)
-    index, found = jax.vmap(grid.bin)(at)
-    assert found.all()
-    np.testing.assert_array_equal(index, np.arange(grid.size))
-
-
-@pytest.mark.parametrize("grid", [LINE, PLANE])
-@pytest.mark.parametrize("steep", [0.0, 300.0])
-def test_the_reference_of_the_weights(grid, steep):
-    """Close to the largest V of the bin, so that exp(V - reference) neither overflows nor is lost.
-
-    Both are compared on a mesh that holds the centres and comes within 1e-3 bins of the edges.
-    """
-    table = 3 * rough(grid) + steep * np.arange(grid.size, dtype=np.float32).reshape(grid.shape)
-    top = bin_maximum(grid, table)
-    assert top.dtype == np.float64
-    within = np.concatenate([[0.001], np.arange(1, 8) / 8, [0.999]])
-    fine = [(axis.edges[:-1, None] + within * axis.width).ravel() for axis in grid.axes]
-    mesh = np.stack(np.meshgrid(*fine, indexing="ij"), axis=-1).reshape(-1, len(grid.axes))
-    highest = np.full(grid.size, -np.inf)
-    index, found = jax.vmap(grid.bin)(mesh.astype(np.float32))
-    assert found.all()
-    np.maximum.at(highest, index, spline(grid, table, mesh))
-    bend = max(np.abs(np.diff(table, 2, axis=i)).max() for i in range(len(grid.axes)))
-    assert np.abs(highest - top.ravel()).max() < bend + 0.01 * steep * len(grid.axes)
-
-
-# --- Axis and Grid ------------------------------------------------------------------------------
-
-
-def test_an_axis():
-    axis = Axis("u", -3.0, 1.0, 8)
-    assert axis.width == 0.5
-    np.testing.assert_allclose(axis.edges, np.arange(-3, 1.1, 0.5))
-    np.testing.assert_allclose(axis.centers, np.arange(-2.75, 1, 0.5))
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [(1.0, 1.0), (2.0, -2.0), (float("nan"), 1.0), (0.0, float("nan"))],
-)
-def test_an_axis_upside_down(low, high):
-    with pytest.raises(ValueError, match="axis u must run upwards"):
-        Axis("u", low, high, 4)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, float("inf")), (float("-inf"), 0.0)])
-def test_an_axis_without_end(low, high):
-    with pytest.raises(ValueError, match="axis u"):
-        Axis("u", low, high, 4)
-
-
-@pytest.mark.parametrize("bins", [1, 0, -4])
-def test_too_few_bins(bins):
-    with pytest.raises(ValueError, match=f"at least 2 bins, but has {bins}"):
-        Axis("u", 0.0, 1.0, bins)
-
-
-def test_a_grid():
-    assert PLANE.shape == (9, 5)
-    assert PLANE.size == 45
-    assert Grid(*PLANE.axes) == PLANE != LINE
-    assert len({PLANE, Grid(*PLANE.axes), LINE}) == 2
-    assert PLANE != (9, 5)
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_a_grid_of_no_or_three_axes(count):
-    with pytest.raises(ValueError, match=f"one or two axes, but was given {count}"):
-        Grid(*[Axis(str(i), 0.0, 1.0, 2) for i in range(count)])
-
-
-def test_axes_of_one_name():
-    with pytest.raises(ValueError, match="name"):
-        Grid(Axis("u", 0.0, 1.0, 2), Axis("u", 0.0, 1.0, 3))
-
-
-# --- the file -----------------------------------------------------------------------------------
+def joint(grid, random):
+    weight = random.normal(size=(6, *grid.shape, grid.shape[1]))
+    return Joint("b", weight, 2 * weight)
 
 
 def example(grid=PLANE):
@@ -279,6 +49,8 @@ def example(grid=PLANE):
         starts=("random", "memorising") * 3,
         extras={"train_accuracy": random.random(grid.shape), "b": random.random(grid.shape)},
         normalised=True,
+        diagnostics=diagnostics(grid, random),
+        joint=joint(grid, random) if len(grid.axes) == 2 else None,
         attributes={"seed": 3, "task": "x+y mod 13", "dt": 0.1 + 0.2},
     )
 
@@ -294,6 +66,11 @@ def test_load_gives_back_what_was_saved(grid, tmp_path):
         if isinstance(one, np.ndarray):
             assert one.dtype == two.dtype
             np.testing.assert_array_equal(one, two)
+        elif field.name in ("diagnostics", "joint") and one is not None:
+            assert type(one) is type(two)
+            for a, b in zip(one, two, strict=True):
+                assert type(a) is type(b)
+                np.testing.assert_array_equal(a, b)
         elif field.name == "extras":
             assert set(one) == set(two)
             assert all(np.array_equal(one[name], two[name]) for name in one)
@@ -324,7 +101,14 @@ def test_to_xarray():
 
 
 def test_a_landscape_of_one_group_and_no_extras(tmp_path):
-    one = replace(example(), groups=example().groups[:1], starts=("random",), extras={})
+    one = replace(
+        example(),
+        groups=example().groups[:1],
+        starts=("random",),
+        extras={},
+        diagnostics=None,
+        joint=None,
+    )
     one.save(tmp_path / "a.nc")
     loaded = Landscape.load(tmp_path / "a.nc")
     assert loaded.starts == ("random",)
@@ -356,3 +140,47 @@ def test_a_cut_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="is not a landscape that glassgrok saved"):
         Landscape.load(path)
+
+
+# --- differences --------------------------------------------------------------------------------
+
+
+def correlated(shared, own, seed=0, groups=12):
+    """Groups whose bins move together by `shared` and each for itself by `own`, in nats."""
+    random = np.random.default_rng(seed)
+    noise = shared * random.normal(size=(groups, 1, 1)) + own * random.normal(size=(groups, 9, 5))
+    surfaces = 10 * random.random(PLANE.shape) + noise
+    entropy = pooled(surfaces)
+    error = np.full(PLANE.shape, np.hypot(shared, own) / np.sqrt(groups))
+    starts = ("random",) * groups
+    return Landscape(PLANE, entropy, error, np.ones(PLANE.shape, int), surfaces, starts)
+
+
+def test_a_difference_knows_that_bins_err_together():
+    errors = []
+    for seed in range(40):
+        value, error = correlated(0.5, 0.05, seed).difference((1, 2), (3, 4))
+        errors.append(error)
+    landscape = correlated(0.5, 0.05)
+    value, error = landscape.difference((1, 2), (3, 4))
+    assert value == pytest.approx(landscape.entropy[3, 4] - landscape.entropy[1, 2])
+    assert np.mean(errors) == pytest.approx(0.05 * np.sqrt(2 / 12), rel=0.15)
+    naive = np.hypot(landscape.entropy_error[1, 2], landscape.entropy_error[3, 4])
+    assert error < 0.3 * naive
+    there, _ = landscape.difference((3, 4), (1, 2))
+    assert there == -value
+    assert landscape.difference((1, 2), (1, 2)) == (0.0, 0.0)
+
+
+def test_a_difference_of_a_line_and_of_bins_that_were_not_seen():
+    landscape = example(LINE)
+    assert landscape.difference(3, 5) == landscape.difference((3,), (5,))
+    assert np.isnan(landscape.difference(0, 5)[0])  # row 0 was not sampled
+    one = replace(landscape, groups=landscape.groups[:1])
+    assert np.isnan(one.difference(3, 5)[1])
+
+
+@pytest.mark.parametrize("bin", [(9, 0), (0, 5), (-1, 0), 3, (1, 2, 3)])
+def test_a_bin_that_is_not_there(bin):
+    with pytest.raises(ValueError, match=r"There is no bin .* the grid has 9 x 5 bins"):
+        example().difference((1, 1), bin)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glassgrok.domains import Box, Free
-from glassgrok.engine.walkers import flatten
+from glassgrok.engine.flat import flatten
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
 from glassgrok.system import (

@@ -26,6 +26,7 @@ SLOPE, SIGMAS = 0.01, 3.0  # of the error of dt against S, which is a relative o
 UNKNOWN = 0.05  # standard error of that slope above which the half-step run says nothing
 HEAT, HOT = 0.03, 4.0  # of the configurational temperature from 1, and in standard errors
 STIFF = 0.5  # omega dt; a harmonic mode is unstable at 2, others are wrong far below
+HEIGHTS = ("lowest", "lower", "higher", "highest")  # quarters of an axis
 LINES = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
 UNKNOWABLE = "the landscape has no diagnostics of how it was sampled"
 CURE = "more steps"
@@ -250,7 +251,7 @@ def _score(replicates: np.ndarray) -> np.ndarray:
 
 def _basics(landscape: Landscape) -> list[Check]:
     n, filled = len(landscape.groups), bool(landscape.diagnostics.filled)
-    state = "adaptation ended while the mask of reachable bins grew"
+    state = "adaptation ended before the reachable bins were all found and visited alike"
     fill = Check("fill", filled, "the fill ended" if filled else state, "a fill first")
     return [fill, Check("groups", n >= GROUPS, f"{n} group{'s' * (n != 1)}", f"{GROUPS}")]
 
@@ -339,11 +340,14 @@ def _quarters(landscape: Landscape) -> list[Check]:
     low = np.linspace(axis.low, axis.high, 5)
     places = [f"{axis.name} {low[i]:.3g} to {low[i + 1]:.3g}" for i in range(4)]
     i = int(np.nanargmax(omega))
+    large = f"dt = {found.dt:.2g} is too large for the {{}} {axis.name}"
     text = f"omega dt = {omega[i]:.2g} at {places[i]}"
+    if not omega[i] <= STIFF:
+        text += ", " + large.format(HEIGHTS[i])
     stiff = Check("stiffness", bool(omega[i] <= STIFF), text, f"{STIFF:g} at most")
     wrong = (heat > HEAT) & (heat > HOT * error)
     i = int(np.nanargmax(heat + 1e3 * wrong))  # a wrong one before one that is not known
     text = f"temperature {found.temperature[i]:.3f} ± {error[i]:.3f} at {places[i]}"
     if wrong[i]:
-        text += f" (dt = {found.dt:.2g}, omega dt = {omega[i]:.2g})"
+        text += f", omega dt = {omega[i]:.2g}; " + large.format(HEIGHTS[i])
     return [stiff, Check("temperature", bool(not wrong[i]), text, f"1 ± {HEAT:g}")]

@@ -35,8 +35,8 @@ class SamplerConfig:
         rise: share of the adaptation (of its coarse part and of the rest, each for itself) in which
             f rises to f0.
         fall: share of it that the fill takes, at least: f stays at f0.
-        quiet: the fill ends only when, over this share of it, no new bins were reached and all that
-            were are visited alike; 0 to end it at `fall` in any case, as in Eq. 3.
+        quiet: the fill ends only when, for this share of `fall`, next to no new bins were reached
+            and all that were are visited alike; 0 to end it at `fall` in any case, as in Eq. 3.
         decay: after the fill f decays like decay / (t - end of fill + decay). With rise, fall and
             decay all equal to t_WL and quiet 0 this is Eq. 3 of Zhang et al.
         coarse: share of the adaptation at its start in which a visit raises its whole row of u, all

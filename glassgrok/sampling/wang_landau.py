@@ -34,12 +34,12 @@ class Schedule:
 
 
 # What a fill that has ended may still show in its last window, as shares of the bins reached.
-NEW, BARE = 0.005, 0.03
+NEW, BARE = 0.02, 0.03
 ALIKE = 0.1  # a bin with fewer visits than this share of the mean is bare
 
 
 class Fill(NamedTuple):
-    """Whether the grid is filled; looked at in windows that grow with the time that has passed.
+    """Whether the grid is filled; looked at in windows of equal length.
 
     Agreement of independent walkers is no sign of a fill (sampling.md, finding 5), and a mask that
     stays the same is none either while V is still too flat for the walkers to climb: they must also
@@ -81,7 +81,7 @@ class Fill(NamedTuple):
             visits: over the bins.
             wanted: bool over the bins, those that V brings walkers to (not deeper than `depth`).
             earliest: steps that the fill takes at least.
-            quiet: share of the fill that the last window covers.
+            quiet: length of a window, in units of `earliest`.
         """
         fill = self._replace(visits=self.visits + visits)
         if fill.ended >= 0:
@@ -91,7 +91,7 @@ class Fill(NamedTuple):
             return fill._replace(ended=step) if elapsed >= earliest else fill
         if elapsed < (1 - quiet) * earliest:
             return fill.next_window(step)
-        if elapsed < earliest or (step - fill.window) < quiet * elapsed:
+        if elapsed < earliest or step - fill.window < quiet * earliest:
             return fill
         if fill.settled(wanted):
             return fill._replace(ended=step)
