@@ -29,7 +29,8 @@ class Diagnostics(NamedTuple):
         temperature, temperature_error: (4,) configurational temperature in each quarter, 1 if dt
             is small enough, and its standard error; NaN where not measured.
         acceptance: share of accepted steps; 1 for an integrator that accepts all.
-        rescued: walkers that were lost and re-seeded.
+        rescued: walkers that were lost and re-seeded in the production.
+        integrator: which kernel moved the walkers.
     """
 
     segments: np.ndarray
@@ -43,6 +44,7 @@ class Diagnostics(NamedTuple):
     temperature_error: np.ndarray
     acceptance: float
     rescued: int
+    integrator: str
 
 
 class Joint(NamedTuple):
@@ -253,7 +255,7 @@ def _dimensions(names) -> dict[str, list[str]]:
         "omega_dt": ["quarter"],
         "temperature": ["quarter"],
         "temperature_error": ["quarter"],
-    } | {key: [] for key in ("filled", "dt", "acceptance", "rescued")}
+    } | {key: [] for key in ("filled", "dt", "acceptance", "rescued", "integrator")}
 
 
 def _diagnostics(data: xr.Dataset) -> Diagnostics | None:

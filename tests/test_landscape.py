@@ -28,6 +28,7 @@ def diagnostics(grid, random):
         temperature_error=random.random(4),
         acceptance=0.93,
         rescued=2,
+        integrator="middle",
     )
 
 

@@ -121,5 +121,6 @@ def examine(flat: FlatSystem, grid: Grid, positions: np.ndarray) -> None:
                 f"The gradient of {axis.name} is {what} at each of {len(values)} points of the "
                 f"domain (there {axis.name} is {np.nanmin(values[:, i]):g} to "
                 f"{np.nanmax(values[:, i]):g}), so nothing would drive the walkers along it; "
-                "observe must change smoothly with the parameters."
+                "observe must change smoothly with the parameters, and init must not be where "
+                "it is stationary."
             )

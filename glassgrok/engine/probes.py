@@ -88,15 +88,18 @@ def probe(flat: FlatSystem, grid: Grid, iterations: int = 12) -> Callable:
 
     def one(x, drive, key):
         potential = _potential(flat, grid, drive, jnp.zeros_like(drive.wall))
-        gradient = jax.grad(potential, has_aux=True)
+
+        def gradient(y):
+            return flat.domain.tangent(y, jax.grad(potential, has_aux=True)(y)[0])
 
         def body(_, carry):
             direction, _ = carry
-            turned = jax.jvp(lambda y: gradient(y)[0], (x,), (direction,))[1]
+            # The tangent part of the change of a tangent field: on a shell with its curvature.
+            turned = flat.domain.tangent(x, jax.jvp(gradient, (x,), (direction,))[1])
             size = jnp.linalg.norm(turned)
             return turned / jnp.maximum(size, 1e-30), size
 
-        first = jax.random.normal(key, x.shape)
+        first = flat.domain.tangent(x, jax.random.normal(key, x.shape))
         first = first / jnp.linalg.norm(first)
         size = jax.lax.fori_loop(0, iterations, body, (first, jnp.float32(0)))[1]
         return Probe(flat.observe(x)[0][0], size)

@@ -133,7 +133,8 @@ def _tally(tally: Tally, sample: Sample) -> Tally:
     walkers, seen = jnp.arange(len(weight)), sample.inside.astype(jnp.int32)
     joint = tally.joint
     if joint.shape[-1]:
-        joint = joint.at[:, sample.bin, sample.hard].add(jnp.stack([weight, weight**2]))
+        both = jnp.stack([weight, weight**2])
+        joint = joint.at[:, sample.bin, sample.hard].add(both, mode="drop")
     return Tally(
         visits=tally.visits.at[walkers, sample.bin].add(seen),
         weight=tally.weight.at[sample.bin].add(weight),
@@ -213,10 +214,10 @@ def _step(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
 
 
 def _hard_bin(grid: Grid, value):
-    """Bin of the hard form on the second axis; beyond its ends the outermost."""
-    axis = grid.axes[1]
-    cell = jnp.floor((value - axis.low) / axis.width)
-    return jnp.clip(jnp.where(jnp.isfinite(cell), cell, 0), 0, axis.bins - 1).astype(jnp.int32)
+    """Bin of the hard form on the second axis; one that does not exist where it is beyond."""
+    line = Grid(grid.axes[1])
+    index, inside = line.bin((value,))
+    return jnp.where(inside, index, line.size)
 
 
 def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) -> Callable:

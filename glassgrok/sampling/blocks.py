@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from glassgrok.engine.walkers import Drive, Tally
-from glassgrok.potential import bin_maximum, floored
+from glassgrok.potential import bin_maximum
 from glassgrok.sampling.state import (
     ADAPTATION,
     EXAMINED,
@@ -53,12 +53,18 @@ class Report(NamedTuple):
     rescued: int
 
 
+def reference_of(program: Program, state: SamplerState) -> np.ndarray:
+    """(bins,) float32, about the largest V in each bin: what weights are relative to."""
+    table = state.entropy.astype(np.float32)
+    return bin_maximum(program.grid, table).ravel().astype(np.float32)
+
+
 def drive_of(program: Program, state: SamplerState, **changes) -> Drive:
     """The drive of the next block: V as it stands, no deposits, unless `changes` say otherwise."""
-    table = floored(state.entropy, program.config.depth).astype(np.float32)
+    table = state.entropy.astype(np.float32)
     drive = Drive(
         table=table,
-        reference=bin_maximum(program.grid, table).ravel().astype(np.float32),
+        reference=reference_of(program, state),
         wall=state.wall.astype(np.float32),
         beta=np.float32(0),
         deposit=np.float32(0),
@@ -73,6 +79,8 @@ def drive_of(program: Program, state: SamplerState, **changes) -> Drive:
 def run_block(program: Program, state: SamplerState, drive: Drive):
     """One block on the devices: (state a block later, host tally, visits of all, report)."""
     walkers, tally, visits = program.run(state.walkers, drive)
+    if STAGES[state.stage] != PRODUCTION:  # the large sums are used there alone
+        tally = tally._replace(joint=np.zeros((1, program.config.tiles)))
     tally = program.devices.gather(tally)
     visits = np.asarray(visits).reshape(program.grid.shape)
     state = state._replace(walkers=walkers, step=state.step + program.config.block)
@@ -158,11 +166,15 @@ def stiffness(program: Program, state: SamplerState, drive: Drive):
 
 
 def set_time_step(program: Program, state: SamplerState) -> SamplerState:
-    """Choose dt from the stiffness of V where the walkers are, unless it is given."""
+    """Choose dt from the stiffness of V where the walkers are, unless it is given.
+
+    Where V is flat under all of them, it says nothing: dt stays.
+    """
     if program.config.dt != "auto":
         return state
-    found = stiffness(program, state, drive_of(program, state))
-    return state._replace(dt=program.config.omega_dt / np.sqrt(finite(np.max, found.stiffness)))
+    size = finite(np.max, stiffness(program, state, drive_of(program, state)).stiffness)
+    dt = program.config.omega_dt / np.sqrt(size) if size > 0 else state.dt
+    return state._replace(dt=float(dt))
 
 
 def raise_wall(program: Program, state: SamplerState) -> SamplerState:
@@ -172,7 +184,10 @@ def raise_wall(program: Program, state: SamplerState) -> SamplerState:
         return state._replace(wall=np.full(len(axes), float(wall)))
     found = program.devices.gather(program.squared_gradients(state.walkers.position))
     found = found.reshape(-1, len(axes))
-    steepest = found[np.isfinite(found).all(axis=1)].max(axis=0)
+    found = found[np.isfinite(found).all(axis=1)]
+    if not len(found):
+        return state
+    steepest = found.max(axis=0)
     widths = np.array([axis.width for axis in axes])
     stiff = (WALL_OMEGA_DT * widths / state.dt) ** 2 / (2 * np.maximum(steepest, 1e-30))
     return state._replace(wall=np.minimum(stiff, MAX_WALL))

@@ -19,8 +19,8 @@ class SamplerConfig:
         tile: walkers that run side by side on one device; results do not depend on the number of
             devices as long as this stays the same. Divides walkers.
         groups: independent groups that the error bars come from; divides walkers / tile.
-        dt: time step, or "auto": from the stiffness of V(u, A), measured at the walkers when
-            adaptation and again when production begins.
+        dt: time step, or "auto": from the stiffness of V(u, A) where the walkers are, measured
+            again and again during adaptation, and for the last time when production begins.
         omega_dt: what "auto" aims at: dt times the frequency of the stiffest direction. In a well
             where all directions are equally stiff 0.2 costs 1 % of S', and the error falls with
             the square; above 0.4 walkers break.
@@ -108,7 +108,7 @@ class SamplerConfig:
             ("coarse", 1),
             ("settle", 0.5),
             ("audit", 0.4),
-            ("quiet", 1),
+            ("quiet", 0.9),
             ("kernel", 1.5),
         ):
             if not 0 <= getattr(self, name) <= high:
@@ -151,6 +151,12 @@ class SamplerConfig:
                 f"production, but {self.steps} steps with production {self.production} do not; "
                 "raise steps, or lower production or block."
             )
+        if self.counted_steps < self.block:
+            raise ValueError(
+                f"production has {self.production_steps} steps, of which settle = {self.settle} "
+                f"and audit = {self.audit} leave none to count; raise steps or production, or "
+                "lower settle, audit or block."
+            )
         if self.block % self.sync:
             raise ValueError(
                 f"block must be a multiple of sync, but they are {self.block} and {self.sync}."
@@ -170,3 +176,14 @@ class SamplerConfig:
     def production_steps(self) -> int:
         """Steps of the frozen production, whole blocks."""
         return max(1, round(self.steps * self.production / self.block)) * self.block
+
+    @property
+    def settling_steps(self) -> int:
+        """Steps of the production that are not counted yet, whole blocks."""
+        return round(self.settle * self.production_steps / self.block) * self.block
+
+    @property
+    def counted_steps(self) -> int:
+        """Steps of the production that S comes from: not settling, and not the audit's."""
+        audit = round(self.audit * self.production_steps / self.block) * self.block
+        return self.production_steps - self.settling_steps - audit

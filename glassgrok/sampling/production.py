@@ -141,7 +141,7 @@ def landscape(
     starts: tuple[str, ...],
     filled: bool,
     dt: float,
-    rescued: int,
+    integrator: str,
 ) -> Landscape:
     """The Landscape of the samples; smallest entropy 0.
 
@@ -154,7 +154,7 @@ def landscape(
         starts: (G,) what each group started from.
         filled: whether the fill had ended.
         dt: time step of the production.
-        rescued: walkers lost in the whole run.
+        integrator: one of `dynamics.INTEGRATORS`.
     """
     visits, weight = production.visits[:AUDIT].sum(axis=0), production.weight[:AUDIT].sum(axis=0)
     result = estimate(reference, visits, weight)
@@ -175,7 +175,7 @@ def landscape(
         half_step=surfaces(production.weight[AUDIT]),
         walkers=production.seen.sum(axis=(0, 1), dtype=np.int32).reshape(grid.shape),
         trips=np.stack(
-            [production.trips[g :: len(visits)].sum(axis=(0, 1)) // 2 for g in range(len(visits))]
+            [(production.trips[g :: len(visits)] // 2).sum(axis=(0, 1)) for g in range(len(visits))]
         ),
         filled=bool(filled),
         dt=float(dt),
@@ -183,7 +183,8 @@ def landscape(
         temperature=temperature,
         temperature_error=temperature_error,
         acceptance=production.accepted / max(production.steps, 1),
-        rescued=int(rescued),
+        rescued=int(production.rescued),
+        integrator=integrator,
     )
     total = np.where(sampled, weight.sum(axis=0), np.nan)
     return Landscape(
@@ -207,6 +208,8 @@ def _joint(grid: Grid, reference: np.ndarray, sums: np.ndarray, name: str) -> Jo
     scale = reference[:, None] + np.log(len(sums))
     with np.errstate(divide="ignore"):
         weight, square = scale + np.log(sums[:, 0]), 2 * scale + np.log(sums[:, 1])
+    # Where float32 lost the squares, the cell counts as one sample.
+    square = np.where(sums[:, 1] > 0, square, 2 * weight)
     shape = (len(sums), *grid.shape, sums.shape[-1])
     known = sums[:, 0] > 0
     return Joint(

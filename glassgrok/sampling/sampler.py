@@ -10,11 +10,12 @@ import numpy as np
 
 from glassgrok.grid import Grid
 from glassgrok.landscape import Landscape
-from glassgrok.potential import bin_maximum, floored
+from glassgrok.potential import floored
 from glassgrok.sampling.blocks import (
     Report,
     drive_of,
     raise_wall,
+    reference_of,
     run_block,
     set_time_step,
     stiffness,
@@ -37,9 +38,10 @@ from glassgrok.sampling.state import (
     group_starts,
     initialise,
 )
-from glassgrok.sampling.wang_landau import Fill, Schedule, deposit, wanted
+from glassgrok.sampling.wang_landau import QUIET, Fill, Schedule, deposit, wanted
 from glassgrok.system import System
 
+AUDIT_SETTLES = 0.25  # share of the audit in which the walkers get used to half the time step
 LOOKS = 20  # how often the adaptation measures stiffness anew
 STRONGEST_WALL = 1000.0  # nats at one bin beyond the edge
 # Share of the adaptation, and steps, after which a grid that nobody reached is given up.
@@ -89,11 +91,15 @@ def _deposits(program: Program, state: SamplerState, coarse: bool, length: int):
 def _adaptation_block(program: Program, state: SamplerState):
     config = program.config
     parts, elapsed = _parts(program, state), state.step - state.stage_step
+    if sum(parts) <= 0:  # a ladder of few and long levels took it all
+        return _production_block(program, begin(state, PRODUCTION))
     if elapsed == 0:
         state = state._replace(fill=Fill.begin(state.step, program.grid.shape))
     if (elapsed // config.block) % max(1, sum(parts) // config.block // LOOKS) == 0:
         # V is not the ladder's any more, nor are the walkers where they were.
+        wall = state.wall
         state = raise_wall(program, set_time_step(program, state))
+        state = state._replace(wall=np.maximum(wall, state.wall))  # it may have been doubled
     coarse = elapsed < parts[0]
     length = parts[0] if coarse else parts[1]
     f, matrices = _deposits(program, state, coarse, length)
@@ -101,10 +107,13 @@ def _adaptation_block(program: Program, state: SamplerState):
     single = tuple(m.astype(np.float32) for m in matrices)
     drive = drive_of(program, state, deposit=f, matrices=single)
     state, _, visits, report = run_block(program, state, drive)
-    added = float(f) * deposit(visits.astype(np.float64), matrices)
+    grown = state.entropy + float(f) * deposit(visits.astype(np.float64), matrices)
+    # The floor rises with its row, or deposits would be lost far below it.
+    entropy = floored(grown, config.depth)
     state = state._replace(
-        entropy=state.entropy + added,
+        entropy=entropy,
         deposited=state.deposited + float(f) * int(visits.sum()),
+        lifted=state.lifted + float((entropy - grown).sum()),
         adaptation_visits=state.adaptation_visits + visits,
     )
     if config.wall == "auto" and report.on_grid < 0.5:
@@ -128,6 +137,9 @@ def _watch_the_fill(program: Program, state: SamplerState, visits, coarse: bool,
         visits = np.broadcast_to(visits.sum(axis=1, keepdims=True), shape)
         lifted = np.ones(shape, bool)
     fill = state.fill.watch(state.step, visits, lifted, config.fall * length, config.quiet)
+    at_the_end = state.step - fill.began >= length
+    if at_the_end and not fill.full and 2 * (state.step - fill.window) >= QUIET * length:
+        fill = fill.look(state.step, lifted)
     return state._replace(fill=fill)
 
 
@@ -151,14 +163,16 @@ def _production_block(program: Program, state: SamplerState):
         # Now the walkers are everywhere on the grid, and show how steep u and A are.
         state = raise_wall(program, set_time_step(program, state))
         state = state._replace(production=_with_ends(program, state))
-    segment = _segment(config, state.step - state.stage_step)
-    before = _segment(config, state.step - state.stage_step - config.block)
+    elapsed = state.step - state.stage_step
+    segment, halved = _segment(config, elapsed), _halved(config, elapsed)
     drive = drive_of(program, state)
-    if segment == AUDIT:
+    if halved:
         drive = drive._replace(dt=np.float32(state.dt / 2))
-    elif segment is not None and segment != before:
+    elif segment is not None and segment != _segment(config, elapsed - config.block):
         state = state._replace(production=_look_at_stiffness(program, state, drive))
     state, tally, _, report = run_block(program, state, drive)
+    lost = state.production.rescued + report.rescued
+    state = state._replace(production=state.production._replace(rescued=lost))
     if segment is not None:
         production = add(state.production, tally, segment, config)
         if segment != AUDIT:
@@ -170,24 +184,29 @@ def _production_block(program: Program, state: SamplerState):
     return state, report
 
 
+def _halved(config: SamplerConfig, elapsed: int) -> bool:
+    """Whether the block runs with half the time step that begins so many steps into production."""
+    return elapsed >= config.settling_steps + config.counted_steps
+
+
 def _segment(config: SamplerConfig, elapsed: int) -> int | None:
-    """Which segment the block belongs to that begins so many steps after the production began."""
-    settled = round(config.settle * config.production_steps / config.block) * config.block
-    audit = round(config.audit * config.production_steps / config.block) * config.block
-    counted = config.production_steps - settled - audit
-    if elapsed < settled:
+    """Which segment that block belongs to; None while the walkers settle, at first or with dt/2."""
+    since = elapsed - config.settling_steps
+    if since < 0:
         return None
-    if elapsed >= settled + counted:
-        return AUDIT
-    return (elapsed - settled) * SEGMENTS // counted
+    if since < config.counted_steps:
+        return since * SEGMENTS // config.counted_steps
+    audit = config.production_steps - config.settling_steps - config.counted_steps
+    return AUDIT if since - config.counted_steps >= AUDIT_SETTLES * audit else None
 
 
 def _with_ends(program: Program, state: SamplerState):
-    """Where a round trip turns: the lowest and the highest fifth of what adaptation reached."""
+    """Where a round trip turns: the lowest and the highest fifth of what V brings walkers to."""
+    mask = (state.adaptation_visits > 0) & wanted(state.entropy, program.config.depth)
     ends = []
     for i, axis in enumerate(program.grid.axes):
         others = tuple(j for j in range(len(program.grid.axes)) if j != i)
-        reached = np.flatnonzero(state.adaptation_visits.sum(axis=others))
+        reached = np.flatnonzero(mask.any(axis=others))
         first, last = (reached[0], reached[-1]) if reached.size else (0, axis.bins - 1)
         low, high = axis.edges[first], axis.edges[last + 1]
         ends.append((low + 0.2 * (high - low), high - 0.2 * (high - low)))
@@ -213,18 +232,18 @@ def finished(state: SamplerState) -> bool:
 
 def current_landscape(program: Program, state: SamplerState) -> Landscape:
     """The landscape from the production samples so far."""
-    table = floored(state.entropy, program.config.depth).astype(np.float32)
-    names = program.flat.extras
+    names, config = program.flat.extras, program.config
     return landscape(
         program.grid,
-        bin_maximum(program.grid, table).ravel(),
+        reference_of(program, state).astype(np.float64),
         state.production,
         names=names,
         hard=None if program.flat.hard is None else names[program.flat.hard],
         starts=group_starts(program),
-        filled=state.fill.ended >= 0,
+        # Where only rows were filled, nothing is known of the bins.
+        filled=state.fill.full and (config.coarse < 1 or len(program.grid.axes) == 1),
         dt=state.dt,
-        rescued=state.rescued,
+        integrator=config.integrator,
     )
 
 

@@ -61,6 +61,7 @@ class Production(NamedTuple):
         seen: (tiles, tile, bins) bool, which walkers visited which bins.
         heat: (G, 2, QUARTERS) both sides of the configurational temperature.
         accepted: steps that were accepted, of all walkers.
+        rescued: walkers that were lost.
         steps: steps counted, of all walkers.
         omega: (QUARTERS,) largest frequency of V found in each quarter, 0 where none was looked at.
         end: (tiles, tile, axes) int8, 0 and 1 for the end that a walker visited last, -1 for none.
@@ -75,6 +76,7 @@ class Production(NamedTuple):
     seen: np.ndarray
     heat: np.ndarray
     accepted: int
+    rescued: int
     steps: int
     omega: np.ndarray
     end: np.ndarray
@@ -94,6 +96,7 @@ class Production(NamedTuple):
             seen=np.zeros((*tiles, grid.size), bool),
             heat=np.zeros((groups, 2, QUARTERS)),
             accepted=0,
+            rescued=0,
             steps=0,
             omega=np.zeros(QUARTERS),
             end=np.full((*tiles, axes), -1, np.int8),
@@ -119,9 +122,9 @@ class SamplerState(NamedTuple):
             collective variables and their squares.
         dt: time step of the next block.
         wall: (axes,) nats at one bin beyond the grid.
-        entropy: float64 over the grid: V, the sum of all deposits and the ladder's start; what the
-            walkers feel is `floored`.
+        entropy: float64 over the grid: V, the ladder's start and all that was added since.
         deposited: float64, nats deposited in all.
+        lifted: float64, nats that the floor under V has added in all.
         adaptation_visits: int64 over the grid.
         fill: how far the fill has got, of the coarse part of the adaptation or of the rest.
         production: the sums of the production.
@@ -141,6 +144,7 @@ class SamplerState(NamedTuple):
     wall: np.ndarray
     entropy: np.ndarray
     deposited: float
+    lifted: float
     adaptation_visits: np.ndarray
     fill: Fill
     production: Production
@@ -253,6 +257,7 @@ def initialise(program: Program, system: System, key) -> SamplerState:
         wall=np.zeros(len(grid.axes)),
         entropy=np.zeros(grid.shape),
         deposited=0.0,
+        lifted=0.0,
         adaptation_visits=np.zeros(grid.shape, np.int64),
         fill=Fill.begin(0, grid.shape),
         production=Production.zeros(flat, grid, config),

@@ -35,6 +35,7 @@ class Schedule:
 
 # What a fill that has ended may still show in its last window, as shares of the bins reached.
 NEW, BARE = 0.02, 0.03
+QUIET = 0.3  # length of a window where the fill ends in any case
 ALIKE = 0.1  # a bin with fewer visits than this share of the mean is bare
 
 
@@ -50,7 +51,8 @@ class Fill(NamedTuple):
         window: step at which the window began.
         before: bool over the bins, what was reached before the window.
         visits: int64 over the bins, visits in the window.
-        ended: step at which the fill ended, -1 while it goes on.
+        ended: step from which f decays, -1 while it does not.
+        full: whether a look has found the grid filled.
     """
 
     began: int
@@ -58,11 +60,12 @@ class Fill(NamedTuple):
     before: np.ndarray
     visits: np.ndarray
     ended: int
+    full: bool
 
     @classmethod
     def begin(cls, step: int, shape) -> "Fill":
         """Nothing reached yet."""
-        return cls(step, step, np.zeros(shape, bool), np.zeros(shape, np.int64), -1)
+        return cls(step, step, np.zeros(shape, bool), np.zeros(shape, np.int64), -1, False)
 
     @property
     def reached(self) -> np.ndarray:
@@ -74,37 +77,43 @@ class Fill(NamedTuple):
         return self._replace(window=step, before=self.reached, visits=np.zeros_like(self.visits))
 
     def watch(self, step: int, visits, wanted, earliest: float, quiet: float) -> "Fill":
-        """Count the visits of a block; at the end of a window decide whether the fill has ended.
+        """Count the visits of a block; at the end of a window look whether the grid is filled.
 
         Args:
             step: at the end of the block.
             visits: over the bins.
-            wanted: bool over the bins, those that V brings walkers to (not deeper than `depth`).
+            wanted: bool over the bins, those that V lifts above its floor.
             earliest: steps that the fill takes at least.
-            quiet: length of a window, in units of `earliest`.
+            quiet: length of a window, in units of `earliest`; 0 ends the fill then in any case.
         """
         fill = self._replace(visits=self.visits + visits)
-        if fill.ended >= 0:
+        elapsed, window = step - fill.began, (quiet or QUIET) * earliest
+        if fill.full:
             return fill
-        elapsed = step - fill.began
-        if quiet == 0:
-            return fill._replace(ended=step) if elapsed >= earliest else fill
-        if elapsed < (1 - quiet) * earliest:
+        if elapsed < earliest - window:
             return fill.next_window(step)
-        if elapsed < earliest or step - fill.window < quiet * earliest:
-            return fill
-        if fill.settled(wanted):
-            return fill._replace(ended=step)
-        return fill.next_window(step)
+        if elapsed >= earliest and step - fill.window >= window:
+            fill = fill.look(step, wanted)
+        if quiet == 0 and elapsed >= earliest and fill.ended < 0:
+            fill = fill._replace(ended=step)
+        return fill
+
+    def look(self, step: int, wanted: np.ndarray) -> "Fill":
+        """End the fill if the window shows it filled, else begin another window."""
+        if not self.settled(wanted):
+            return self.next_window(step)
+        return self._replace(full=True, ended=step if self.ended < 0 else self.ended)
 
     def settled(self, wanted: np.ndarray) -> bool:
         """Whether in this window next to nothing was new, and all of it was visited alike."""
-        mask = self.reached & wanted
-        if not mask.any():
+        lifted = self.reached & wanted
+        if not lifted.any():
             return False
-        new = (mask & ~self.before).sum()
+        # What V has not lifted yet, but walkers have found, belongs to it too.
+        often = self.visits >= ALIKE * self.visits[lifted].mean()
+        mask = self.reached & (wanted | often)
         seen = self.visits[mask]
-        bare = (seen < ALIKE * seen.mean()).sum()
+        new, bare = (mask & ~self.before).sum(), (seen < ALIKE * seen.mean()).sum()
         return bool(new <= NEW * mask.sum() and bare <= BARE * mask.sum())
 
 

@@ -155,8 +155,8 @@ def test_a_block_is_the_loop_by_hand(well):
             each = np.exp(bias[walker] - drive.reference[0])
             weight[at] += each
             second[at] += each * position[walker, 1]
-            hard = int(np.clip((position[walker, 1] + 1) // 0.4, 0, 4))
-            joint[(*at, hard)] += each
+            if abs(position[walker, 1]) < 1:
+                joint[(*at, int((position[walker, 1] + 1) // 0.4))] += each
             visited[(walker, *cell[walker])] += 1
     assert program.flat.extras == ("constant", "second")
     scale = weight.max()

@@ -143,6 +143,7 @@ def sums(visits, weight, extras, joint=None, **changes) -> Production:
         seen=np.zeros((groups, 2, bins), bool),
         heat=np.zeros((groups, 2, 4)),
         accepted=90,
+        rescued=3,
         steps=100,
         omega=np.array([3.0, 2.0, 1.0, 0.0]),
         end=np.full((groups, 2, 2), -1, np.int8),
@@ -157,7 +158,7 @@ def sums(visits, weight, extras, joint=None, **changes) -> Production:
 
 def found_in(production, reference, names=(), hard=None):
     return landscape(
-        PLANE, reference, production, names, hard, ("random", "trained") * 4, True, 0.1, 3
+        PLANE, reference, production, names, hard, ("random", "trained") * 4, True, 0.1, "middle"
     )
 
 
@@ -189,7 +190,7 @@ def test_the_diagnostics():
     reference, visits, weight = draw(np.random.default_rng(0))
     production = sums(visits, weight, np.zeros((GROUPS, 0, BINS)))
     production.seen[0, :, 4] = production.seen[5, 1, 4] = True
-    production.trips[2] = [[3, 0], [4, 1]]
+    production.trips[2] = [[3, 1], [4, 1]]  # walkers that never came back make no round trip
     found = found_in(production, reference)
     told = found.diagnostics
     assert told.segments.shape == (SEGMENTS, GROUPS, 6, 5)
@@ -198,7 +199,7 @@ def test_the_diagnostics():
     np.testing.assert_allclose(told.half_step, found.groups - np.log(2), atol=1e-9)
     assert told.walkers[0, 4] == 3
     assert told.walkers.sum() == 3
-    np.testing.assert_array_equal(told.trips[2], [3, 0])  # 7 and 1 changes of end
+    np.testing.assert_array_equal(told.trips[2], [3, 0])  # 1 + 2 and 0 + 0
     np.testing.assert_allclose(told.omega_dt, [0.3, 0.2, 0.1, np.nan])
     assert (told.filled, told.dt, told.acceptance, told.rescued) == (True, 0.1, 0.9, 3)
 
