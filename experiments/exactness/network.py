@@ -4,8 +4,9 @@
 
 1. `first` and `second`: two runs of the quickstart's network with different seeds and opposite
    starts (random and memorising; random and generalising). Their surfaces must agree.
-2. The same runs against themselves with half the time step (the audit at the end of each).
-3. `top`: the landscape of random networks against uniform draws from the box.
+2. `top` and `top-second`: the same where random networks lie, and the two together against uniform
+   draws from the box.
+3. Each run against itself with half the time step (the audit at its end).
 4. `kernels`: the middle scheme against Eq. 5 of Zhang et al., from the first run's walkers under
    its frozen V, both with c_f = 0.1.
 
@@ -41,7 +42,8 @@ HERE = Path(__file__).parent
 STEPS = {"quick": 3000, "cpu": 200_000, "paper": 4_000_000}
 DRAWS = {"quick": 20_000, "cpu": 1_000_000, "paper": 20_000_000}
 TOP = GridConfig(AxisConfig(1.2, 2.4, 12), AxisConfig(0.0, 0.16, 16))
-STARTS = {"first": ("memorising",), "second": ("generalising",)}
+PARTS = ("first", "second", "top", "top-second")
+SEEDS = dict(zip(PARTS, (1, 2, 3, 4), strict=True))
 FRICTION = 0.1  # of the comparison of kernels: the scheme of the paper is off by half of it
 LEAST = 400  # draws or visits below which a bin is not compared
 
@@ -58,7 +60,7 @@ class Options:
     """
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
-    part: Literal["all", "first", "second", "top", "kernels", "report"] = "all"
+    part: Literal["all", "first", "second", "top", "top-second", "kernels", "report"] = "all"
     runs: Path = Path("runs/network")
     out: Path = Path("figures/exactness")
 
@@ -67,12 +69,12 @@ def config_of(part: str, scale: str) -> Config:
     """The config of one of the runs."""
     config = configs.load(HERE / "network.yaml")
     steps = STEPS[scale]
-    if part == "top":
-        sampling = replace(config.sampler, steps=max(steps // 8, 3000), depth=30.0)
-        return replace(config, grid=TOP, sampler=sampling, trained_starts=(), seed=3)
-    seed = {"first": 1, "second": 2}[part]
+    starts = ("generalising",) if part.endswith("second") else ("memorising",)
     sampling = replace(config.sampler, steps=steps)
-    return replace(config, sampler=sampling, trained_starts=STARTS[part], seed=seed)
+    if part.startswith("top"):
+        sampling = replace(config.sampler, steps=max(steps // 8, 3000))
+        config = replace(config, grid=TOP)
+    return replace(config, sampler=sampling, trained_starts=starts, seed=SEEDS[part])
 
 
 def sample(part: str, options: Options) -> Path:
@@ -243,28 +245,30 @@ def compare(options: Options) -> dict[str, Comparison]:
     found = {}
     runs = {
         part: Landscape.load(options.runs / part / folder.LANDSCAPE)
-        for part in ("first", "second", "top")
+        for part in PARTS
         if (options.runs / part / folder.LANDSCAPE).exists()
     }
     if {"first", "second"} <= set(runs):
-        found["two seeds, opposite starts"] = difference(runs["first"], runs["second"])
-    for part in ("first", "second"):
+        found["first - second"] = difference(runs["first"], runs["second"])
+    if {"top", "top-second"} <= set(runs):
+        found["top - top-second"] = difference(runs["top"], runs["top-second"])
+    for part in PARTS:
         if part in runs:
             half = runs[part].diagnostics.half_step
-            found[f"dt/2, {part} run"] = paired(runs[part], half)
+            found[f"{part}, dt/2 - dt"] = paired(runs[part], half)
     if "top" in runs and (options.runs / "draws.nc").exists():
         counts = xr.load_dataset(options.runs / "draws.nc", engine="h5netcdf")["counts"].values
-        found["uniform draws"] = against_draws(runs["top"], counts)
+        found["top - uniform draws"] = against_draws(runs["top"], counts)
     if (options.runs / "paper.nc").exists():
         middle, paper = (Landscape.load(options.runs / f"{k}.nc") for k in ("middle", "paper"))
-        found["Eq. 5 minus middle, c_f = 0.1"] = paired(middle, paper.groups)
+        found["first, Eq. 5 - middle"] = paired(middle, paper.groups)
     return found
 
 
 def about(options: Options) -> dict:
     """Verdicts, times and what the kernels differ by."""
     told = {}
-    for part in ("first", "second", "top"):
+    for part in PARTS:
         path = options.runs / part
         if (path / folder.LANDSCAPE).exists():
             landscape = Landscape.load(path / folder.LANDSCAPE)
@@ -309,7 +313,7 @@ def table(found: dict[str, Comparison], told: dict) -> str:
             f"{row['z_max']:.1f} |"
         )
     lines.append("")
-    for part in ("first", "second", "top"):
+    for part in PARTS:
         if part in told:
             verdict = "CONVERGED" if told[part]["converged"] else "NOT CONVERGED"
             lines.append(
@@ -330,10 +334,13 @@ def table(found: dict[str, Comparison], told: dict) -> str:
 
 def figure(found: dict[str, Comparison], options: Options) -> Figure:
     """z of each comparison over the grid."""
-    page = Figure(figsize=(4 * len(found), 3.6), layout="constrained", dpi=100)
-    panels = np.atleast_1d(page.subplots(1, len(found), squeeze=False)[0])
-    for panel, (name, comparison) in zip(panels, found.items(), strict=True):
-        part = "top" if name == "uniform draws" else "first"
+    rows = -(-len(found) // 4)
+    page = Figure(figsize=(15, 3.6 * rows), layout="constrained", dpi=100)
+    panels = page.subplots(rows, 4, squeeze=False).ravel()
+    for panel in panels[len(found) :]:
+        panel.set_axis_off()
+    for panel, (name, comparison) in zip(panels, found.items(), strict=False):
+        part = "top" if name.startswith("top") else "first"
         u, a = configs.build_grid(config_of(part, options.scale)).axes
         panel.set_facecolor("0.85")
         shown = np.ma.masked_invalid(comparison.z)
@@ -342,7 +349,7 @@ def figure(found: dict[str, Comparison], options: Options) -> Figure:
         )
         panel.set(xlabel="ln train loss", ylabel="smooth test accuracy", title=name)
         panel.title.set_fontsize("medium")
-    page.colorbar(mesh, ax=panels[-1], label="difference / error", extend="both")
+    page.colorbar(mesh, ax=panels, label="difference / error", extend="both")
     return page
 
 
@@ -363,7 +370,7 @@ def report(options: Options) -> None:
 
 def main(options: Options) -> None:
     """Run what was asked for."""
-    for part in ("first", "second", "top"):
+    for part in PARTS:
         if options.part in ("all", part):
             sample(part, options)
     if options.part in ("all", "top"):

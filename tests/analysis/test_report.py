@@ -131,6 +131,7 @@ def test_the_verdict_stands_below_the_starts():
         temperature_error=unknown,
         acceptance=1.0,
         rescued=0,
+        integrator="middle",
     )
     lines = report.describe(replace(whole, diagnostics=nothing), history())
     assert "NOT CONVERGED: 7 of 10 checks failed" in lines
