@@ -355,7 +355,7 @@ def regression_case() -> Case:
     )
     return Case(
         "regression", system, grid, partial(regression_entropy, grid.axes[0].edges),
-        *configs(7000, 90_000, dt=0.0025),
+        *configs(8000, 90_000, dt=0.003, friction=0.03),
         "u = ln L of linear regression, 20 weights, rank 12, condition 100: S = 6 u, not 10 u",
         SLOPE,
     )  # fmt: skip

@@ -324,8 +324,8 @@ def table(found: dict[str, Comparison], told: dict) -> str:
     if "kernels" in told:
         k = told["kernels"]
         lines.append(
-            f"- Eq. 5 against the middle scheme at c_f = {k['friction']}: S is "
-            f"{100 * k['slope_minus_1']:.2f} ± {100 * k['error']:.2f} % too steep "
+            f"- Eq. 5 against the middle scheme at c_f = {k['friction']}: its S rises by "
+            f"{100 * k['slope_minus_1']:.2f} ± {100 * k['error']:.2f} % more "
             f"({100 * k['expected_slope']:.1f} % by theory), {k['nats_over_the_window']:.2f} nats "
             f"over the {k['span_nats']:.0f} nats of this window."
         )

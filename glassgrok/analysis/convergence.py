@@ -342,6 +342,8 @@ def _kernel(landscape: Landscape) -> list[Check]:
     found = landscape.diagnostics
     paper = found.integrator == "paper"
     told = "Eq. 5 samples T = 1 - c_f/2" if paper else f"integrator {found.integrator}"
+    if found.acceptance < 1:
+        told += f" accepted {found.acceptance:.0%} of its steps"
     lost = f"{found.rescued} walkers became NaN in production"
     return [
         Check("kernel", not paper, told, "the middle scheme or metropolis"),
