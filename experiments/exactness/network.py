@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 import glassgrok as gg
 from glassgrok import config as configs
 from glassgrok.analysis.groups import aligned, leave_one_out, normal_score
+from glassgrok.analysis.rows import row_entropy
 from glassgrok.config import AxisConfig, Config, GridConfig
 from glassgrok.engine import folder
 from glassgrok.engine.checkpoint import Checkpoints
@@ -186,6 +187,19 @@ def difference(one: Landscape, two: Landscape) -> Comparison:
     return Comparison(off, error, scores(off, error, 2 * (len(one.groups) - 1)))
 
 
+def within_rows(one: Landscape, two: Landscape) -> Comparison:
+    """The same of S(A) at each u: every row less its ln sum_A e^S."""
+
+    def profile(entropy):
+        return entropy - row_entropy(entropy)[..., None]
+
+    off = profile(two.entropy) - profile(one.entropy)
+    error = np.hypot(*(jackknife(profile(leave_one_out(x))) for x in (one, two)))
+    known = np.isfinite(off) & np.isfinite(error)
+    off, error = np.where(known, off, np.nan), np.where(known, error, np.nan)
+    return Comparison(off, error, scores(off, error, 2 * (len(one.groups) - 1)))
+
+
 def scores(off, error, freedom) -> np.ndarray:
     """Student's t as normal scores with the sign of the deviation."""
     return np.sign(off) * normal_score(np.abs(off) / error, freedom)
@@ -250,6 +264,7 @@ def compare(options: Options) -> dict[str, Comparison]:
     }
     if {"first", "second"} <= set(runs):
         found["first - second"] = difference(runs["first"], runs["second"])
+        found["first - second, at fixed u"] = within_rows(runs["first"], runs["second"])
     if {"top", "top-second"} <= set(runs):
         found["top - top-second"] = difference(runs["top"], runs["top-second"])
     for part in PARTS:
@@ -334,9 +349,9 @@ def table(found: dict[str, Comparison], told: dict) -> str:
 
 def figure(found: dict[str, Comparison], options: Options) -> Figure:
     """z of each comparison over the grid."""
-    rows = -(-len(found) // 4)
-    page = Figure(figsize=(15, 3.6 * rows), layout="constrained", dpi=100)
-    panels = page.subplots(rows, 4, squeeze=False).ravel()
+    rows = -(-len(found) // 5)
+    page = Figure(figsize=(17, 3.4 * rows), layout="constrained", dpi=100)
+    panels = page.subplots(rows, 5, squeeze=False).ravel()
     for panel in panels[len(found) :]:
         panel.set_axis_off()
     for panel, (name, comparison) in zip(panels, found.items(), strict=False):
