@@ -167,6 +167,28 @@ def test_the_middle_scheme_keeps_its_temperature_on_the_shell_and_the_paper_cool
     assert cooled < 0.75
 
 
+def test_rescaling_without_projection_cools_positions_as_well():
+    """Negative control; sampling.md 3.3 at d = 200, R = 5: beta_eff / beta above 1.3.
+
+    In the field -40 x_0 / R the mean of x_0 tells the temperature of the positions; it is that of
+    the velocities, T = 0.732 by theory. (The 1.58 measured there had a radial force as well.)
+    """
+    betas = np.linspace(0.5, 3, 251)
+    curve = [mean_cosine(200, 40 * beta) for beta in betas]
+
+    def beta_of(step):
+        found = np.asarray(sphere(step, 0.005, 0.02, 200, 40.0, 200, 1500), np.float64)[:, 1]
+        mean, error = found.mean(), found.std(ddof=1) / np.sqrt(len(found))
+        return np.interp(mean, curve, betas), error / np.gradient(curve, betas).mean()
+
+    exact, error = beta_of(middle_step)
+    assert error < 0.03
+    assert abs(exact - 1) < 5 * error
+    cooled, error = beta_of(paper_step)
+    assert cooled > 1.3
+    assert abs(cooled - 1 / 0.732) < 5 * error
+
+
 def test_the_shell_samples_the_canonical_ensemble():
     """A strong field in 8 dimensions, where the middle scheme has its usual error in dt alone."""
     wanted = np.array([1, mean_cosine(8, 6.0)])

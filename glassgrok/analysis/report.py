@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from glassgrok.analysis.convergence import Agreement, compare_starts, describe_convergence
+from glassgrok.analysis.agreement import Agreement, compare_starts
+from glassgrok.analysis.convergence import describe_convergence
 from glassgrok.analysis.equilibrium import (
     EquilibriumCurve,
     HighEntropyAdvantage,

@@ -7,15 +7,8 @@ import pytest
 from scipy.stats import f, norm
 
 from glassgrok.analysis import Verdict, convergence
-from glassgrok.analysis.convergence import (
-    CHANCE,
-    agree,
-    between_within,
-    describe_convergence,
-    matters,
-    shifts,
-    slopes,
-)
+from glassgrok.analysis.agreement import CHANCE, agree, between_within, matters, shifts, slopes
+from glassgrok.analysis.convergence import describe_convergence
 from glassgrok.analysis.groups import leave_one_out
 from glassgrok.grid import Axis, Grid
 from glassgrok.landscape import Diagnostics, Landscape, jackknife, pooled
