@@ -63,6 +63,3 @@ def metropolis_step(x, v, potential, force, field, noise, chance, dt, friction, 
     rise = beyond - potential + jnp.sum((w - v) * (w + v)) / 2
     accepted = jnp.log(chance) < -rise / kT
     return jnp.where(accepted, y, x), jnp.where(accepted, w, -v), accepted
-
-
-INTEGRATORS = ("middle", "paper", "metropolis")

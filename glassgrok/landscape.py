@@ -21,7 +21,7 @@ class Diagnostics(NamedTuple):
         half_step: (G, ...) S of each group with half the time step, all NaN if not run.
         walkers: (...) int32, how many walkers visited the bin.
         trips: (G, axes) int64, round trips of a group's walkers between the lowest and the highest
-            fifth of what was reached along each axis.
+            fifth of what V brings walkers to, along each axis.
         filled: whether adaptation saw the mask of reachable bins stop growing.
         dt: time step.
         omega_dt: (4,) dt times the largest frequency of V, in each quarter of the first axis from

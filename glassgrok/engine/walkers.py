@@ -228,7 +228,7 @@ def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) 
     Args:
         flat: the system.
         grid: the bins.
-        integrator: one of `dynamics.INTEGRATORS`.
+        integrator: "middle", "paper" or "metropolis"; see `dynamics`.
         steps: steps in the block, a multiple of sync.
         sync: steps between two sums over the devices.
 

@@ -150,7 +150,7 @@ def _rescue(program: Program, state: SamplerState, tally: Tally):
         fresh = random.standard_normal(program.flat.size).astype(np.float32)
         velocity[tile, walker] = program.flat.domain.tangent(position[donor], fresh)
     walkers = program.devices.scatter(host._replace(position=position, velocity=velocity))
-    return state._replace(walkers=walkers, rescued=state.rescued + len(lost)), len(lost)
+    return state._replace(walkers=walkers), len(lost)
 
 
 def stiffness(program: Program, state: SamplerState, drive: Drive):

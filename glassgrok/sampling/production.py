@@ -154,7 +154,7 @@ def landscape(
         starts: (G,) what each group started from.
         filled: whether the fill had ended.
         dt: time step of the production.
-        integrator: one of `dynamics.INTEGRATORS`.
+        integrator: "middle", "paper" or "metropolis"; see `dynamics`.
     """
     visits, weight = production.visits[:AUDIT].sum(axis=0), production.weight[:AUDIT].sum(axis=0)
     result = estimate(reference, visits, weight)

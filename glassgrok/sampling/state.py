@@ -128,7 +128,6 @@ class SamplerState(NamedTuple):
         adaptation_visits: int64 over the grid.
         fill: how far the fill has got, of the coarse part of the adaptation or of the rest.
         production: the sums of the production.
-        rescued: walkers re-seeded so far.
     """
 
     stage: int
@@ -148,7 +147,6 @@ class SamplerState(NamedTuple):
     adaptation_visits: np.ndarray
     fill: Fill
     production: Production
-    rescued: int
 
 
 def build(
@@ -261,7 +259,6 @@ def initialise(program: Program, system: System, key) -> SamplerState:
         adaptation_visits=np.zeros(grid.shape, np.int64),
         fill=Fill.begin(0, grid.shape),
         production=Production.zeros(flat, grid, config),
-        rescued=0,
     )
 
 
