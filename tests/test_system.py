@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Box, Free
 from glassgrok.engine.flat import flatten
@@ -272,3 +273,34 @@ def test_network_refuses():
     everything = Task("all", task.inputs, task.labels, np.ones(25, bool), 6)
     with pytest.raises(ValueError, match="no test examples"):
         network(model, everything)
+
+
+def precisions(jaxpr):
+    """Of every product in a program, those inside others too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation.params["precision"]
+        for inner in jax.tree.leaves(list(equation.params.values())):
+            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                yield from precisions(getattr(inner, "jaxpr", inner))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_products_are_in_full_float32(layers):
+    """GPUs would take TF32 otherwise; forward and backward, factorised and plain."""
+    task = modular("x+y", 5, 0.6)
+    system = network(Transformer(6, d_model=8, heads=2, d_head=4, d_mlp=8, layers=layers), task)
+    x = np.zeros(flatten(system, UA, jax.random.key(0)).size, np.float32)
+
+    def product(params):
+        return jnp.log(jnp.vdot(ravel_pytree(params)[0], x + 1)), jnp.float32(0)
+
+    user = System(system.init, product, Free())
+    for one in (system, user):
+        observe = flatten(one, UA, jax.random.key(0)).observe
+        found = list(precisions(jax.make_jaxpr(jax.grad(lambda y, f=observe: f(y)[0][0]))(x).jaxpr))
+        assert found
+        assert set(found) == {(jax.lax.Precision.HIGHEST,) * 2}
+    params = jax.tree.map(jnp.zeros_like, system.init(jax.random.key(0)))
+    trained = jax.make_jaxpr(jax.grad(lambda p: system.observe(p)[0]))(params)
+    assert set(precisions(trained.jaxpr)) == {(jax.lax.Precision.HIGHEST,) * 2}

@@ -10,14 +10,15 @@ from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Domain
 from glassgrok.grid import Grid
-from glassgrok.system import System
+from glassgrok.system import System, exact_products
 
 
 class FlatSystem(NamedTuple):
     """A System on one flat float32 vector of parameters.
 
     Attributes:
-        observe: (D,) -> ((axes,) collective variables, (E,) extras).
+        observe: (D,) -> ((axes,) collective variables, (E,) extras), with products of full
+            float32 precision where the system does not ask for another one.
         unravel: (D,) -> params.
         domain: the domain, for flat vectors.
         size: D.
@@ -81,6 +82,7 @@ def flatten(system: System, grid: Grid, key) -> FlatSystem:
             f"{', '.join(names) or 'nothing'}; name one of them."
         )
 
+    @exact_products
     def observe(x):
         values, extras = split(x)
         measured = [jnp.asarray(extras[name], jnp.float32) for name in names]
