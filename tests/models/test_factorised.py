@@ -7,6 +7,7 @@ import pytest
 
 from glassgrok import system as system_module
 from glassgrok.models import Transformer, factorised_logits
+from glassgrok.models import factorised as factorised_module
 from glassgrok.models.factorised import applies
 from glassgrok.system import forward, network
 from glassgrok.tasks import modular
@@ -69,6 +70,20 @@ def test_the_algebra_is_exact():
     with jax.enable_x64(True):
         double = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params)
         assert both_ways(task, model, double) < 1e-13
+
+
+@pytest.mark.parametrize("cache", [1, 3000, 10**9])
+@pytest.mark.parametrize("d_mlp", [8, 64])
+def test_some_rows_at_a_time(monkeypatch, cache, d_mlp):
+    """As exact in rows as at once, parts that do not divide p and either order of products."""
+    monkeypatch.setattr(factorised_module, "CACHE", cache)
+    calls, in_rows = [], factorised_module._in_rows
+    monkeypatch.setattr(factorised_module, "_in_rows", lambda *a: calls.append(1) or in_rows(*a))
+    task, model, params = case("x/y", 7, scale=3.0, d_model=6, d_mlp=d_mlp)
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), params)
+        assert both_ways(task, model, double) < 1e-13
+    assert bool(calls) == (cache < 10**9)
 
 
 def test_the_whole_system(monkeypatch):
