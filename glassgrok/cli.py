@@ -1,4 +1,4 @@
-"""The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`.
+"""The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`, `bench`.
 
 What needs JAX is imported where it is used, so that help and simple mistakes are answered at once.
 """
@@ -7,13 +7,14 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
-from contextlib import redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,9 +30,10 @@ commands:
   quickstart           train a small transformer that groks, sample its landscape, draw and explain
   train CONFIG.yaml    only train
   sample CONFIG.yaml   train, then sample the landscape
-  resume DIR           go on with a run that was interrupted
+  resume DIR           go on with a run that was interrupted, or further with --sampler.steps
   show DIR             the summary of a run, finished or not
   plot DIR             draw the pictures of a run again
+  bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
 """
@@ -43,24 +45,49 @@ class Usage(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """Options of how to run, which change no result.
+    """Options of where to run, which change no result.
 
     Attributes:
         devices: accelerators to use, or parts to split the CPU into; none means all accelerators,
             or as many parts as the CPU has cores.
-        checkpoint_seconds: time between two checkpoints.
+        coordinator: host:port of the first of several processes; inside srun Slurm tells it.
+        processes: how many processes there are.
+        process_id: which of them this is, from 0.
+        spread: jit lets each device run a program of its own, so that any number of devices and
+            processes gives the same bits; pmap and shard_map compile one program for all devices
+            of a process, in less time, whose bits are those of any number but one.
     """
 
     devices: int | None = None
-    checkpoint_seconds: float = 60.0
+    coordinator: str | None = None
+    processes: int | None = None
+    process_id: int | None = None
+    spread: Literal["jit", "pmap", "shard_map"] = "jit"
 
     def __post_init__(self):
         if self.devices is not None and self.devices < 1:
             raise ValueError(f"devices must be at least 1, but is {self.devices}.")
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Options of the checkpoints, which change no result.
+
+    Attributes:
+        checkpoint_seconds: time between two checkpoints.
+        keep: how many of the latest checkpoints stay.
+    """
+
+    checkpoint_seconds: float = 60.0
+    keep: int = 2
+
+    def __post_init__(self):
         if not self.checkpoint_seconds >= 0:
             raise ValueError(
                 f"checkpoint_seconds must not be negative, but is {self.checkpoint_seconds}."
             )
+        if self.keep < 1:
+            raise ValueError(f"keep must be at least 1, but is {self.keep}.")
 
 
 @dataclass(frozen=True)
@@ -70,13 +97,6 @@ class FolderOptions:
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]  # of the run
 
 
-@dataclass(frozen=True)
-class ResumeOptions(FolderOptions):
-    """Options of `resume`."""
-
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
@@ -84,8 +104,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: the words after `glassgrok`; those of the process if not given.
 
     Returns:
-        The exit code: 0, 2 after a mistake or a failure that a sentence explains, 130 or 143
-        after SIGINT or SIGTERM.
+        The exit code: 0, also when SIGTERM asked to save and stop; 2 after a mistake or a failure
+        that a sentence explains; 130 after SIGINT.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -108,6 +128,7 @@ def _dispatch(words: list[str]) -> int:
         "resume": _resume,
         "show": _show,
         "plot": _plot,
+        "bench": _bench,
     }
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -167,28 +188,50 @@ def _start(command: str, config, words: list[str], out: Path, kind: str) -> int:
         out: Path = default_out  # the run folder
         overwrite: bool = False  # replace a run that is in the folder
         machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+        saving: Annotated[Saving, tyro.conf.arg(name="")] = Saving()
         config: Annotated[Config, tyro.conf.arg(name="")] = found
 
     options = _parse(Options, words, command)
     from glassgrok.engine import folder
 
-    folder.check_free(options.out, options.overwrite)
-    return _work(options.out, options.config, options.machine, kind, overwrite=options.overwrite)
+    if not _of_several(options.machine):  # else another may have made the folder by now
+        folder.check_free(options.out, options.overwrite)
+    return _work(options.out, options, kind, overwrite=options.overwrite)
 
 
 def _resume(words: list[str]) -> int:
-    options = _parse(ResumeOptions, words, "resume")
-    from glassgrok import config, results
-    from glassgrok.engine import folder, run
+    from glassgrok.config import Config, load
 
-    path = folder.open_run(options.folder)
-    if run.finished(path):
+    helped = bool(words) and words[0] in ("-h", "--help")
+    if not helped and (not words or words[0].startswith("-")):
+        raise Usage(
+            "'glassgrok resume' needs the DIR of a run first, but found "
+            f"{words[0] if words else 'nothing'}; for example: glassgrok resume runs/quickstart."
+        )
+    path, found = Path("DIR"), Config()
+    if not helped:
+        from glassgrok.engine import folder
+
+        path, words = folder.open_run(Path(words[0])), words[1:]
+        found = load(path / folder.CONFIG)
+
+    @dataclass(frozen=True)
+    class Options:
+        machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+        saving: Annotated[Saving, tyro.conf.arg(name="")] = Saving()
+        config: Annotated[Config, tyro.conf.arg(name="")] = found
+
+    options = _parse(Options, words, f"resume {path}")
+    from glassgrok import results
+    from glassgrok.engine import run
+
+    if run.finished(path) and not run.changes(path, options.config):
         print(f"The run in {path} is finished; 'glassgrok show {path}' tells its results.")
         if not (path / folder.SUMMARY).exists():
             results.conclude(path)
         return 0
     kind = folder.read_provenance(path)["job"]
-    return _work(path, config.load(path / folder.CONFIG), options.machine, kind, resume=True)
+    return _work(path, options, kind, resume=True)
 
 
 def _show(words: list[str]) -> int:
@@ -211,6 +254,41 @@ def _plot(words: list[str]) -> int:
     if not drawn:
         raise Usage(f"{path} has nothing to draw yet; finish it with 'glassgrok resume {path}'.")
     print("Drew " + " and ".join(str(picture) for picture in drawn) + ".")
+    return 0
+
+
+def _bench(words: list[str]) -> int:
+    from glassgrok.config import Config, load
+
+    command, found = "bench", Config()
+    if words and not words[0].startswith("-"):
+        command, found, words = f"bench {words[0]}", load(Path(words[0])), words[1:]
+
+    @dataclass(frozen=True)
+    class Options:
+        tiles: bool = False  # try other sizes of tile as well
+        rounds: int = 3  # timings of each part; the best counts
+        json: Path | None = None  # file for the numbers
+        machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+        config: Annotated[Config, tyro.conf.arg(name="")] = found
+
+        def __post_init__(self):
+            if self.rounds < 1:
+                raise ValueError(f"rounds must be at least 1, but is {self.rounds}.")
+
+    options = _parse(Options, words, command)
+    devices = _begin_jax(options.machine, options.config.sampler.tiles)
+    from glassgrok import bench
+    from glassgrok.engine import folder, processes
+
+    with processes.together():
+        found = bench.bench(
+            options.config, devices, options.machine.spread, options.rounds, options.tiles
+        )
+    if processes.first():
+        print("\n".join(bench.describe(options.config, found)))
+        if options.json is not None:
+            folder.write_json(options.json, bench.plain(found))
     return 0
 
 
@@ -253,53 +331,75 @@ def _plain(box: str, command: str) -> str:
 # --- a run in the terminal --------------------------------------------------------------------
 
 
-def _work(path: Path, config, machine: Machine, kind: str, **how) -> int:
+def _work(path: Path, options, kind: str, **how) -> int:
     """Run with live progress, then tell and draw the results."""
-    devices = machine.devices
-    if kind == "sample":  # training runs on one device, with all cores
-        devices = _split_cpu(config.sampler.tiles, devices)
+    config, machine = options.config, options.machine
+    devices = _begin_jax(machine, config.sampler.tiles if kind == "sample" else None)
     from glassgrok import results
+    from glassgrok.engine import processes
     from glassgrok.engine.run import Stopped, run
 
     words = " ".join(["glassgrok", *sys.argv[1:]])
     try:
-        with display() as show:
+        with _late_failures_ignored(), processes.together(), display(processes.first()) as show:
             run(
                 path,
                 config,
                 devices=devices,
-                checkpoint_seconds=machine.checkpoint_seconds,
+                spread=machine.spread,
+                checkpoint_seconds=options.saving.checkpoint_seconds,
+                keep=options.saving.keep,
                 command=words,
                 on_progress=show,
                 kind=kind,
                 **how,
             )
+            processes.lead(lambda: results.conclude(path))
     except Stopped as stop:
-        print(
-            f"Stopped in {stop.stage} at step {stop.step:,} of {stop.total:,}; all is saved. "
-            f"Go on with:\n  glassgrok resume {shlex.quote(str(path))}",
-            file=sys.stderr,
-        )
-        return 128 + stop.signal
-    results.conclude(path)
+        if processes.first():
+            print(
+                f"Stopped in {stop.stage} at step {stop.step:,} of {stop.total:,}; all is saved. "
+                f"Go on with:\n  glassgrok resume {shlex.quote(str(path))}",
+                file=sys.stderr,
+            )
+        # Who sends SIGTERM, a scheduler say, has what it asked for; Ctrl-C broke off a command.
+        return 0 if stop.signal == signal.SIGTERM else 128 + stop.signal
+    except processes.Abandoned as error:
+        print(f"glassgrok: {error}", file=sys.stderr)
+        processes.leave(2)
     return 0
 
 
-def _split_cpu(tiles: int, wanted: int | None) -> int | None:
-    """Make one JAX device of each core, before JAX looks; returns how many devices to use."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_force_host_platform_device_count" in flags:
-        return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = wanted or max(n for n in range(1, cores + 1) if tiles % n == 0)
-    if parts > 1:
-        # Devices keep all cores busy; threads inside each matrix product would fight for them.
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
-    if parts > cores:
-        # With fewer threads than partitions, programs that wait for each other never end.
-        os.environ.setdefault("NPROC", str(4 * parts))
-    import jax
+def _of_several(machine: Machine) -> bool:
+    """Whether this process is to work with others; known before JAX is there."""
+    return machine.processes is not None or int(os.environ.get("SLURM_NTASKS", 1)) > 1
 
-    with suppress(RuntimeError):  # JAX has looked already: called from a running program
-        jax.config.update("jax_num_cpu_devices", parts)
-    return wanted
+
+def _begin_jax(machine: Machine, tiles: int | None) -> int | None:
+    """Set JAX up, before it looks for devices; returns how many of them the walkers shall use."""
+    from glassgrok.engine import processes, startup
+
+    devices = machine.devices
+    if tiles is not None:  # training runs on one device, with all cores
+        if devices is None and machine.processes is not None and "SLURM_PROCID" not in os.environ:
+            devices = 1  # processes that were started by hand may share the cores
+        startup.split_cpu(tiles, devices)
+    startup.keep_compiled()
+    processes.join(machine.coordinator, machine.processes, machine.process_id)
+    return devices
+
+
+@contextmanager
+def _late_failures_ignored():
+    """Where one array of a checkpoint cannot be written, others fail after Orbax has given up."""
+    before = sys.unraisablehook
+
+    def told(found):
+        if str(found.exc_value) != "Event loop is closed":
+            before(found)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

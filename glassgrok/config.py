@@ -149,6 +149,8 @@ class Config:
         sampler: how it is measured.
         trained_starts: trained networks that some of the groups start from, the rest from random
             ones, so that starts from opposite ends can be compared; empty for none.
+        warm_start: folder of a run of the same task, model and grid, whose V, dt and walls the
+            walkers begin with in place of the ladder's; or none.
         seed: of everything random but the split; the same seed gives the same results.
 
     Raises:
@@ -163,6 +165,7 @@ class Config:
     grid: GridConfig = GridConfig()
     sampler: SamplerConfig = QUICK_SAMPLER
     trained_starts: tuple[Literal["memorising", "generalising"], ...] = STARTS
+    warm_start: str | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -234,6 +237,33 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
+def plain(config: Config) -> dict:
+    """The config as JSON holds it; of `warm_start` the folder's name, not where it lies."""
+    values = _adapter().dump_python(config, mode="json")
+    if config.warm_start is not None:
+        values["warm_start"] = Path(config.warm_start).name
+    return values
+
+
+def differences(one: dict, other: dict) -> dict[str, tuple[Any, Any]]:
+    """Where two plain configs differ.
+
+    Args:
+        one, other: what `plain` returns, of any version.
+
+    Returns:
+        Dotted field -> its values in the two; None where one has no such field.
+    """
+    found = {}
+    for name in one | other:
+        values = one.get(name), other.get(name)
+        if all(isinstance(value, dict) for value in values):
+            found |= {f"{name}.{n}": pair for n, pair in differences(*values).items()}
+        elif values[0] != values[1]:
+            found[name] = values
+    return found
+
+
 @cache
 def _adapter() -> pydantic.TypeAdapter:
     return pydantic.TypeAdapter(Config)
@@ -256,7 +286,7 @@ def _parse(path: Path) -> dict:
         ) from None
     if not isinstance(values, dict):
         raise ValueError(
-            f"{path} must hold fields such as 'seed: 0', but holds {_show(values)}; "
+            f"{path} must hold fields such as 'seed: 0', but holds {show(values)}; "
             "see experiments/quickstart/quickstart.yaml."
         )
     return values
@@ -279,7 +309,7 @@ def _check_names(path: Path, kind, values: dict, inside: str = "") -> None:
         # Pydantic would take yes and no for the numbers 1 and 0.
         if isinstance(value, bool) and hints[name] is not bool:
             raise ValueError(
-                f"{path}: {inside}{name} is {_show(value)}, which is neither a number nor a "
+                f"{path}: {inside}{name} is {show(value)}, which is neither a number nor a "
                 "word; correct it."
             )
 
@@ -310,7 +340,7 @@ def _sentence(error: pydantic.ValidationError) -> str:
         if name == field
     ]
     choice = " or ".join(dict.fromkeys(wanted))
-    return f"{field} must be {choice}, but is {_show(first['input'])}; correct it."
+    return f"{field} must be {choice}, but is {show(first['input'])}; correct it."
 
 
 def _field(location: tuple) -> str:
@@ -325,7 +355,8 @@ def _field(location: tuple) -> str:
     return ".".join(path)
 
 
-def _show(value) -> str:
+def show(value) -> str:
+    """A value of a field, as a sentence tells it."""
     if value is None:
         return "empty"
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)

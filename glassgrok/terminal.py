@@ -6,8 +6,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def display():
-    """Live progress in a terminal; elsewhere a line every ten seconds."""
+def display(shown: bool = True):
+    """Live progress in a terminal; elsewhere a line every ten seconds; nothing if not `shown`."""
+    if not shown:
+        yield None
+        return
     if not sys.stderr.isatty():
         yield _lines()
         return

@@ -1,10 +1,10 @@
-"""Four forced CPU devices and strict JAX, set before anything imports JAX."""
+"""Two forced CPU devices and strict JAX, set before anything imports JAX."""
 
 import os
 
 # Without NPROC several collective programs in flight hang for ever on machines with few cores.
 os.environ["NPROC"] = "16"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import jax
 

@@ -86,10 +86,14 @@ def test_help_of_each_command(capsys, command):
         (["sample", "tiny.yaml", "--grid.ln-loss.low", "3"], ["upwards", "3"]),
         (["sample", "tiny.yaml", "--devices", "0"], ["devices must be at least 1"]),
         (["sample", "tiny.yaml", "--devices", "3"], ["3 devices", "tiles"]),
+        (["sample", "tiny.yaml", "--keep", "0"], ["keep must be at least 1", "0"]),
+        (["sample", "tiny.yaml", "--warm-start", "absent"], ["no folder absent"]),
+        (["sample", "tiny.yaml", "--warm-start", "."], ["not a glassgrok run"]),
         (["sample", "tiny.yaml", "--out", "tiny.yaml"], ["is a file"]),
         (["sample", "tiny.yaml", "--out", "."], ["not a glassgrok run"]),
         (["sample", "broken.yaml"], ["not valid YAML"]),
-        (["resume"], ["DIR"]),
+        (["resume"], ["DIR", "nothing"]),
+        (["resume", "--sampler.steps", "5"], ["DIR", "--sampler.steps"]),
         (["resume", "absent"], ["no folder absent"]),
         (["resume", "."], ["not a glassgrok run"]),
         (["show", "tiny.yaml"], ["is a file"]),
@@ -148,6 +152,21 @@ def test_sample_interrupt_show_resume_show_plot(here, capsys):
     assert capsys.readouterr().out.strip() in told
     assert cli.main(["resume", "run one"]) == 0
     assert "is finished" in capsys.readouterr().out
+    assert cli.main(["resume", "run one", "--sampler.friction", "0.02"]) == 2
+    err = capsys.readouterr().err
+    assert "sampler.friction 0.01" in err
+    assert "--warm-start" in err
+    assert cli.main(["resume", "run one", "--sampler.steps", "400"]) == 2
+    assert "give at least 1,500" in capsys.readouterr().err
+    assert "steps: 1500" in Path("run one/config.yaml").read_text()
+
+    code, told, err = done("resume", "run one", "--sampler.steps", "2000")
+    assert code == 0, err
+    assert "steps: 2000" in Path("run one/config.yaml").read_text()
+    assert "step 2,000 of 2,000" in err or "of 2,000" in err
+    code, told, err = done("sample", "tiny.yaml", "--warm-start", "run one", "--out", "warm")
+    assert code == 0, err
+    assert "ladder" not in err
     (Path("run one") / "landscape.png").unlink()
     assert cli.main(["plot", "run one"]) == 0
     assert (Path("run one") / "landscape.png").exists()

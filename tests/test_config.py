@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def test_p67_file():
     assert config.model == ModelConfig(128, 4, 32, 512)
     assert (config.training.steps, config.training.learning_rate) == (10_000, 3e-3)
     assert config.training.weight_decay == 1
+
+
+def test_plain_configs_and_their_differences():
+    one = configs.plain(Config(warm_start="/home/me/old"))
+    other = configs.plain(Config(warm_start="old", seed=3, training=None))
+    assert one["warm_start"] == "old"
+    assert json.loads(json.dumps(one)) == one
+    assert configs.differences(one, one) == {}
+    assert configs.differences(one, other) == {
+        "training": (one["training"], None),
+        "seed": (0, 3),
+    }
+    assert configs.differences({"a": {"b": 1}}, {"a": {}}) == {"a.b": (1, None)}
 
 
 @pytest.mark.parametrize(

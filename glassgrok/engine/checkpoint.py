@@ -3,9 +3,11 @@
 import hashlib
 import json
 import logging
+import re
 import sys
 import warnings
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ class Restored(NamedTuple):
     Attributes:
         step: of the checkpoint.
         tree: the pytree; arrays are NumPy arrays of the type they were saved with.
-        about: the metadata.
+        about: what `save` was given of that name.
     """
 
     step: int
@@ -35,14 +37,29 @@ class Checkpoints:
 
     Args:
         path: the folder; made with the first checkpoint.
-        keep: how many of the latest checkpoints stay.
+        keep: how many of the latest checkpoints stay; None only reads, and changes nothing in a
+            folder that another process may be writing to.
     """
 
-    def __init__(self, path: Path, keep: int = 2):
+    def __init__(self, path: Path, keep: int | None = 2):
         # What goes wrong in a background thread is raised here later; a log would say it twice.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        self.path = Path(path)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self.path, self._reads = Path(path), keep is None
+        # Of several processes one writes and each reads for itself; Orbax must not wait for all.
+        me = jax.process_index()
+        how = {
+            "multiprocessing_options": ocp.options.MultiprocessingOptions(
+                primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+            )
+        }
+        if self._reads:
+            options = ocp.CheckpointManagerOptions(read_only=True, **how)
+        else:
+            with self._sentences("The folder of the checkpoints"):
+                self.path.mkdir(parents=True, exist_ok=True)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, cleanup_tmp_directories=True, create=False, **how
+            )
         with _quiet():
             self._manager = ocp.CheckpointManager(
                 self.path.absolute(), options=options, item_names=("state", "about")
@@ -96,17 +113,29 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
-    def restore(self, example) -> Restored | None:
+    def restore(self, example, accept: Callable[[Restored], Any] | None = None) -> Restored | None:
         """Read the latest checkpoint that is whole; damaged ones after it are removed.
 
         Args:
             example: a pytree of the structure that was saved; its leaves do not matter.
+            accept: called with what `latest` returns; raises where that is not wanted.
 
         Returns:
             A Restored, or None where there is no checkpoint at all.
 
         Raises:
             ValueError: there are checkpoints, but none is whole, or they hold something else.
+        """
+        found = self.latest()
+        if found is not None and accept is not None:
+            accept(found)
+        return found and found._replace(tree=self._rebuild(example, found.tree))
+
+    def latest(self) -> Restored | None:
+        """As `restore`, where the structure is not known: the tree is a dict, name -> leaf.
+
+        Raises:
+            ValueError: there are checkpoints, but none is whole.
         """
         damaged = []
         for step in reversed(self.steps()):
@@ -117,15 +146,19 @@ class Checkpoints:
                     raise ValueError("its checksum is wrong")
             except Exception as error:  # each kind of damage raises its own kind
                 damaged.append(step)
-                why = (str(error).splitlines() or [type(error).__name__])[0][:200]
                 print(
-                    f"Warning: the checkpoint of step {step} in {self.path} is damaged ({why}).",
+                    f"Warning: the checkpoint of step {step} in {self.path} is damaged "
+                    f"({_first_line(error)}).",
                     file=sys.stderr,
                 )
                 continue
-            for bad in damaged:  # else the step could not be saved again
+            for bad in () if self._reads else damaged:  # else no other could take its step
                 self._manager.delete(bad)
-            return Restored(step, self._rebuild(example, header, arrays), header["about"])
+            leaves = {
+                leaf["name"]: _as_kind(leaf["kind"], array)
+                for leaf, array in zip(header["leaves"], arrays, strict=True)
+            }
+            return Restored(step, leaves, header["about"])
         if damaged:
             raise ValueError(
                 f"None of the checkpoints {damaged} in {self.path} is whole; restore the folder "
@@ -133,9 +166,22 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int) -> tuple[dict, list[np.ndarray]]:
+    def about(self) -> dict | None:
+        """What the latest checkpoint says of itself, unchecked; None where none can be read."""
+        for step in reversed(self.steps()):
+            with suppress(Exception), _quiet():  # `restore` will say what is wrong
+                return self._header(step)["about"]
+        return None
+
+    def _header(self, step: int) -> dict:
         only = ocp.args.Composite(about=ocp.args.JsonRestore())
         header = self._manager.restore(step, args=only)["about"]
+        if not isinstance(header, dict):
+            raise ValueError("it does not say what it holds")
+        return header
+
+    def _read(self, step: int) -> tuple[dict, list[np.ndarray]]:
+        header = self._header(step)
         leaves = header["leaves"]
         full = [key for key, leaf in zip(_keys(leaves), leaves, strict=True) if _size(leaf)]
         as_numpy = {key: ocp.RestoreArgs(restore_type=np.ndarray) for key in full}
@@ -148,17 +194,15 @@ class Checkpoints:
             for key, leaf in zip(_keys(leaves), leaves, strict=True)
         ]
 
-    def _rebuild(self, example, header: dict, arrays: list[np.ndarray]):
-        saved, wanted = [leaf["name"] for leaf in header["leaves"]], [n for n, _ in _named(example)]
-        if saved != wanted:
-            other = ", ".join(sorted(set(saved) ^ set(wanted))) or "their order"
+    def _rebuild(self, example, leaves: dict):
+        wanted = [name for name, _ in _named(example)]
+        if list(leaves) != wanted:
+            other = ", ".join(sorted(leaves.keys() ^ set(wanted))) or "their order"
             raise ValueError(
                 f"The checkpoints in {self.path} were made by another version of glassgrok (they "
                 f"differ in {other}); resume with the version that provenance.json names."
             )
-        kinds = [leaf["kind"] for leaf in header["leaves"]]
-        leaves = [_as_kind(kind, array) for kind, array in zip(kinds, arrays, strict=True)]
-        return jax.tree.unflatten(jax.tree.structure(example), leaves)
+        return jax.tree.unflatten(jax.tree.structure(example), list(leaves.values()))
 
     @contextmanager
     def _sentences(self, what: str):
@@ -167,7 +211,8 @@ class Checkpoints:
                 yield
         except Exception as error:
             raise OSError(
-                f"{what} could not be written to {self.path} ({error}); make room there and resume."
+                f"{what} could not be written to {self.path} ({_first_line(error)}); make room "
+                "there and resume."
             ) from error
 
 
@@ -177,6 +222,14 @@ def _quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _first_line(error: Exception) -> str:
+    """Why, in a few words; TensorStore puts the system's at the end of a long line."""
+    found = re.search(r": ([^:]+) \[os_error_code", str(error))
+    if found:
+        return found[1]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _named(tree) -> list[tuple[str, Any]]:

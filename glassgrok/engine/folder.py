@@ -7,9 +7,12 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
 
 try:
     import fcntl
@@ -20,6 +23,9 @@ CONFIG, PROVENANCE, METRICS = "config.yaml", "provenance.json", "metrics.jsonl"
 LANDSCAPE, TRAINING, SUMMARY = "landscape.nc", "training.nc", "summary.txt"
 CHECKPOINTS = "checkpoints"
 PICTURES = ("landscape.png", "training.png")
+# What a full disk, a quota or a file that may not grow answers, and what a protected folder does.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 PACKAGES = ("glassgrok", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -53,7 +59,13 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         )
 
 
-def create(path: Path, config: str, provenance: dict, overwrite: bool = False) -> Path:
+def create(
+    path: Path,
+    config: str,
+    provenance: dict,
+    overwrite: bool = False,
+    fill: Callable[[Path], Any] | None = None,
+) -> Path:
     """Make a run folder.
 
     Args:
@@ -61,6 +73,7 @@ def create(path: Path, config: str, provenance: dict, overwrite: bool = False) -
         config: text of config.yaml.
         provenance: of the run, as `provenance` gives.
         overwrite: replace the files of an older run; files that are not of a run stay.
+        fill: called with the path to put in what else a whole folder has.
 
     Returns:
         The path.
@@ -71,8 +84,25 @@ def create(path: Path, config: str, provenance: dict, overwrite: bool = False) -
     """
     path = Path(path)
     check_free(path, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
     with lock(path):
+        _empty(path)
+        try:
+            write_json(path / PROVENANCE, provenance)
+            if fill is not None:
+                fill(path)
+            write_text(path / CONFIG, config)
+        except OSError:  # half a run could be neither resumed nor begun
+            with suppress(OSError):
+                _empty(path)
+            raise
+    return path
+
+
+def _empty(path: Path) -> None:
+    """Remove the files of a run."""
+    with writing(path):
         # The config goes first and comes last: a folder that has one is whole. The provenance
         # goes last, so that a folder half emptied is still known as a run.
         (path / CONFIG).unlink(missing_ok=True)
@@ -80,9 +110,6 @@ def create(path: Path, config: str, provenance: dict, overwrite: bool = False) -
             shutil.rmtree(path / CHECKPOINTS)
         for name in (METRICS, LANDSCAPE, TRAINING, SUMMARY, *PICTURES, PROVENANCE):
             (path / name).unlink(missing_ok=True)
-        write_json(path / PROVENANCE, provenance)
-        write_text(path / CONFIG, config)
-    return path
 
 
 def is_run(path: Path) -> bool:
@@ -97,7 +124,8 @@ def open_run(path: Path) -> Path:
     """Check that a folder holds a run.
 
     Raises:
-        ValueError: it does not; the sentence says what is there instead.
+        ValueError: it does not, and the sentence says what is there instead; or it is of a newer
+            glassgrok.
     """
     path = Path(path)
     if not path.exists():
@@ -110,7 +138,17 @@ def open_run(path: Path) -> Path:
             f"{path} is not a glassgrok run: it lacks a readable {CONFIG} or {PROVENANCE} and "
             f"holds {found}; give the folder that --out named."
         )
+    _check_version(path)
     return path
+
+
+def _check_version(path: Path) -> None:
+    theirs, ours = read_provenance(path)["versions"]["glassgrok"], version("glassgrok")
+    if Version(theirs) > Version(ours):
+        raise ValueError(
+            f"{path} was made by glassgrok {theirs}, but this is {ours}, which may misread it; "
+            "upgrade glassgrok."
+        )
 
 
 def _some(names: list[str]) -> str:
@@ -146,13 +184,40 @@ def lock(path: Path):
 # --- files ------------------------------------------------------------------------------------
 
 
+@contextmanager
+def writing(path: Path):
+    """Put into a sentence why something could not be written.
+
+    Raises:
+        OSError: in place of the system's.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # h5py has either
+        number = getattr(error, "errno", None)
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        what = "make room there" if number in FULL else "see to it"
+        what = "make the folder writable" if number in PROTECTED else what
+        raise OSError(f"{path} could not be written ({why}); {what} and try again.") from error
+
+
 def replace_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, which then takes its place in one step."""
+    """Let `write` fill a file beside `path`, which then takes its place in one step.
+
+    Raises:
+        OSError: it could not be written; what was there before is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    write(partial)
-    with open(partial, "rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with writing(path):
+            write(partial)
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -171,7 +236,7 @@ def append_metrics(path: Path, record: dict) -> None:
         name: None if isinstance(value, float) and value - value != 0 else value
         for name, value in record.items()
     }
-    with open(path / METRICS, "a", encoding="utf-8") as file:
+    with writing(path / METRICS), open(path / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(finite) + "\n")
 
 
@@ -222,12 +287,29 @@ def provenance(job: str, seed: int, command: str) -> dict:
         "walker_steps": 0,
         "wall_seconds": 0.0,
         "sessions": 0,
+        "saves": 0,
+        "save_seconds": 0.0,
     }
 
 
 def read_provenance(path: Path) -> dict:
     """What `write_json` wrote to provenance.json."""
     return json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
+
+
+def recorded_config(path: Path) -> dict:
+    """The plain config that the run in a folder has.
+
+    Raises:
+        ValueError: it was not recorded.
+    """
+    config = read_provenance(path).get("config")
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"{path / PROVENANCE} does not hold the config of the run; use the version of "
+            "glassgrok that it names, or run again."
+        )
+    return config
 
 
 def _relative(word: str) -> str:

@@ -136,13 +136,13 @@ def thermometer(flat: FlatSystem, grid: Grid) -> Callable:
     vector z, z . J z (Hutchinson).
 
     Returns:
-        (walkers, drive) -> (tiles, tile, 2, 4): w . grad V and div w of each walker.
+        (walkers, drive, step) -> (tiles, tile, 2, 4): w . grad V and div w of each walker.
     """
     axis, domain = grid.axes[0], flat.domain
 
-    def one(x, key, drive):
+    def one(x, key, drive, step):
         gradient = jax.grad(_potential(flat, grid, drive, drive.wall), has_aux=True)
-        key = jax.random.fold_in(jax.random.wrap_key_data(key), drive.start)
+        key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
         key = jax.random.fold_in(key, SIGNS)
 
         def field(y):
@@ -157,8 +157,8 @@ def thermometer(flat: FlatSystem, grid: Grid) -> Callable:
             [share * jnp.vdot(w, slope), share * jnp.vdot(signs, turned) + growth * rise]
         )
 
-    def many(walkers: Walkers, drive: Drive):
-        run = jax.vmap(one, in_axes=(0, 0, None))
-        return jax.lax.map(lambda both: run(*both, drive), (walkers.position, walkers.key))
+    def many(walkers: Walkers, drive: Drive, step):
+        run = jax.vmap(one, in_axes=(0, 0, None, None))
+        return jax.lax.map(lambda both: run(*both, drive, step), (walkers.position, walkers.key))
 
     return many

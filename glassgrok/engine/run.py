@@ -4,12 +4,12 @@ What a block computes depends on nothing but the config, the state and the globa
 checkpoints are made, and how often a run was interrupted, changes no bit of the results.
 """
 
-import hashlib
 import io
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from glassgrok import config as configs
 from glassgrok.config import Config
 from glassgrok.engine import devices as engine_devices
 from glassgrok.engine import folder as folders
+from glassgrok.engine import processes, warm
 from glassgrok.engine.checkpoint import Checkpoints
 from glassgrok.sampling import sampler
 from glassgrok.sampling.starts import trained_starts
@@ -28,6 +29,9 @@ from glassgrok.training import copies, init_training, training_blocks
 
 LINES = 1000  # of metrics.jsonl for each phase, at most; thinned by steps, not by the clock
 START_STEPS = 600  # updates of each trained start
+CHANGEABLE = "sampler.steps"  # of a run that has begun
+WATCH = 0.5  # seconds between two looks for what the first process shall have written
+WARM = "warm"  # phase whose checkpoint is what a run takes over from another
 
 
 class Stopped(Exception):
@@ -71,11 +75,15 @@ class Job(NamedTuple):
     system: Any
     grid: Any
     devices: int | None
+    spread: engine_devices.Spread
     kind: str
 
 
 def prepare(
-    config: Config, kind: Literal["train", "sample"] = "sample", devices: int | None = None
+    config: Config,
+    kind: Literal["train", "sample"] = "sample",
+    devices: int | None = None,
+    spread: engine_devices.Spread = "jit",
 ) -> Job:
     """Build task, network and grid.
 
@@ -83,6 +91,7 @@ def prepare(
         config: of the run.
         kind: whether only to train, or to sample too.
         devices: number of devices for the walkers, None for as many as divide the tiles.
+        spread: how they share the work; see `Devices`.
 
     Returns:
         A Job.
@@ -96,8 +105,8 @@ def prepare(
     model = configs.build_model(config, task)
     system = configs.build_system(config)
     if kind == "sample":
-        engine_devices.choose(config.sampler.tiles, devices)
-    return Job(config, task, model, system, configs.build_grid(config), devices, kind)
+        engine_devices.choose(config.sampler.tiles, devices, spread)
+    return Job(config, task, model, system, configs.build_grid(config), devices, spread, kind)
 
 
 def run(
@@ -106,8 +115,10 @@ def run(
     resume: bool = False,
     kind: Literal["train", "sample"] = "sample",
     devices: int | None = None,
+    spread: engine_devices.Spread = "jit",
     overwrite: bool = False,
     checkpoint_seconds: float = 60.0,
+    keep: int = 2,
     command: str = "",
     on_progress: Callable[[Progress], Any] | None = None,
 ) -> Path:
@@ -115,13 +126,16 @@ def run(
 
     Args:
         folder: the run folder; nothing is written outside it.
-        config: of the run; of a resumed run what its config.yaml holds.
+        config: of the run; of a resumed run what its config.yaml holds, where sampler.steps alone
+            may have been changed. A finished run that is given more of them goes on.
         resume: go on with the run in the folder instead of starting one. One that is finished is
             left as it is.
         kind: "train", or "sample" for training and landscape; a resumed run keeps its own.
         devices: number of devices for the walkers, None for as many as divide the tiles.
+        spread: how they share the work; see `Devices`.
         overwrite: replace a run that is in the folder.
         checkpoint_seconds: time between two checkpoints; it does not change the results.
+        keep: how many of the latest checkpoints stay.
         command: what was typed, for provenance.json.
         on_progress: called after each block.
 
@@ -137,27 +151,109 @@ def run(
     folder = Path(folder)
     if resume:
         kind = folders.read_provenance(folders.open_run(folder))["job"]
-    job = prepare(config, kind, devices)
+        changes(folder, config)  # before anything is built
+    job = prepare(config, kind, devices, spread)
     if not resume:
-        about = folders.provenance(kind, config.seed, command)
-        folders.create(folder, configs.dump(config), about, overwrite)
-    elif finished(folder):
-        return folder
-    with folders.lock(folder), Signals() as signals:
-        session = Session(folder, job, signals, checkpoint_seconds, on_progress)
+        processes.lead(lambda: _create(folder, job, command, overwrite))
+    with ExitStack() as stack, Signals() as signals:
+        processes.lead(lambda: stack.enter_context(folders.lock(folder)))
+        if resume:
+            processes.lead(lambda: _adopt(folder, config))
+            if finished(folder):
+                return folder
+        session = Session(folder, job, signals, checkpoint_seconds, keep, on_progress)
         keys = jax.random.split(jax.random.key(config.seed), 3)
         if config.training is not None:
             _train(session, keys[0])
         if kind == "sample":
             starts = _starts(session, keys[1]) if config.trained_starts else None
             _sample(session, keys[2], starts)
-        session.record(finished=True)
+        processes.lead(lambda: session.record(finished=True))
     return folder
 
 
 def finished(folder: Path) -> bool:
     """Whether the run in the folder has come to its end."""
     return bool(folders.read_provenance(folder)["finished"])
+
+
+def changes(folder: Path, config: Config) -> dict[str, tuple[Any, Any]]:
+    """What of a run's config is to be changed.
+
+    Args:
+        folder: of the run.
+        config: what it shall go on with.
+
+    Returns:
+        Dotted field -> its value so far, its value now.
+
+    Raises:
+        ValueError: it may not be changed; the sentence says what to do.
+    """
+    found = configs.differences(folders.recorded_config(folder), configs.plain(config))
+    _refuse(f"{folder} began with", "is now to have", found)
+    return found
+
+
+def _check_steps(folder: Path, config: Config, before: int) -> None:
+    """Say so if the run has come too far to end with the config's steps."""
+    about = Checkpoints(folder / folders.CHECKPOINTS / "sample", keep=None).about()
+    if about is None:
+        return
+    least = sampler.least_steps(config.sampler, about["stage"], about["step"], about["began"])
+    if config.sampler.total_steps < least:
+        raise ValueError(
+            f"{CHANGEABLE} cannot be changed from {before:,} to {config.sampler.steps:,}: the run "
+            f"in {folder} has done {about['step']:,}; give at least {least:,}."
+        )
+
+
+def _refuse(one: str, other: str, found: dict[str, tuple[Any, Any]]) -> None:
+    """Say which field differs, if it is none that may be changed."""
+    name = next((name for name in found if name != CHANGEABLE), None)
+    if name is None:
+        return
+    before, now = map(configs.show, found[name])
+    told = f"{one} {name} {before}, but {other} {now}"
+    if name.startswith(warm.SAME):
+        raise ValueError(f"{told}; put it back, or start another run with --out.")
+    raise ValueError(
+        f"{told}, and only {CHANGEABLE} may be changed; put it back, or start another run from "
+        "this one's landscape with 'glassgrok sample CONFIG --out NEW --warm-start DIR'."
+    )
+
+
+def _create(folder: Path, job: Job, command: str, overwrite: bool) -> None:
+    """Make the folder, with all that the run needs of others."""
+    plain, kept = configs.plain(job.config), None
+    about = folders.provenance(job.kind, job.config.seed, command)
+    about |= {"config": plain, "changes": [], "warm_start": None}
+    if job.kind == "sample" and job.config.warm_start is not None:
+        kept = warm.read(Path(job.config.warm_start), job.config)
+        about["warm_start"] = {"run": plain["warm_start"], "step": kept.step}
+
+    def fill(path: Path) -> None:
+        if kept is not None:
+            with Checkpoints(path / folders.CHECKPOINTS / WARM) as checkpoints:
+                checkpoints.save(kept.step, kept.warm, {"config": plain})
+
+    folders.create(folder, configs.dump(job.config), about, overwrite, fill)
+
+
+def _adopt(folder: Path, config: Config) -> None:
+    """Let the run in the folder have the config's steps from now on."""
+    found = changes(folder, config)
+    if CHANGEABLE in found:
+        _check_steps(folder, config, found[CHANGEABLE][0])
+    if configs.load(folder / folders.CONFIG) != config:
+        folders.write_text(folder / folders.CONFIG, configs.dump(config))
+    if not found:
+        return
+    about = folders.read_provenance(folder)
+    made = [{"field": field, "from": old, "to": new} for field, (old, new) in found.items()]
+    about |= {"config": configs.plain(config), "changes": about["changes"] + made}
+    about["finished"] &= about["job"] == "train"  # whose steps are others
+    folders.write_json(folder / folders.PROVENANCE, about)
 
 
 class Signals:
@@ -182,21 +278,40 @@ class Signals:
         self.number = number
 
 
-class Session:
-    """One process at work on a run: its clocks, its lines of metrics, its provenance."""
+class Decision(NamedTuple):
+    """What to do at the end of a block.
 
-    def __init__(self, folder: Path, job: Job, signals: Signals, seconds: float, on_progress):
+    Attributes:
+        save: whether to make a checkpoint.
+        signal: number of the signal that asks to stop, 0 for none.
+    """
+
+    save: bool
+    signal: int
+
+
+class Session:
+    """One process at work on a run: its clocks, its lines of metrics, its provenance.
+
+    Of several processes the first alone writes.
+    """
+
+    def __init__(
+        self, folder: Path, job: Job, signals: Signals, seconds: float, keep: int, on_progress
+    ):
         self.folder, self.job, self.config = folder, job, job.config
         self._signals, self._seconds, self._on_progress = signals, seconds, on_progress
+        self._keep = keep
         self._began = self._saved = time.monotonic()
         self._pace = None
         self._before = folders.read_provenance(folder)
-        self.mark = hashlib.sha256((folder / folders.CONFIG).read_bytes()).hexdigest()
         self.record(sessions=self._before["sessions"] + 1)
 
     def record(self, **values) -> None:
         """Bring provenance.json up to date."""
-        devices = [f"{d.platform} {d.device_kind}" for d in jax.local_devices()]
+        if not processes.first():
+            return
+        devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
         elapsed = self._before["wall_seconds"] + time.monotonic() - self._began
         known = folders.read_provenance(self.folder)
         known |= {"devices": devices, "wall_seconds": round(elapsed, 1)} | values
@@ -204,39 +319,65 @@ class Session:
 
     def checkpoints(self, phase: str) -> Checkpoints:
         """The checkpoints of a phase."""
-        return Checkpoints(self.folder / folders.CHECKPOINTS / phase)
+        keep = self._keep if processes.first() else None
+        return Checkpoints(self.folder / folders.CHECKPOINTS / phase, keep)
 
     def restore(self, checkpoints: Checkpoints, phase: str, example):
         """The latest state of a phase or None, and the metrics cut back to it.
 
         Raises:
-            ValueError: the config has been changed since.
+            ValueError: it is not whole, or of another run.
         """
-        restored = checkpoints.restore(example)
-        if restored is not None and restored.about["config"] != self.mark:
-            raise ValueError(
-                f"{self.folder / folders.CONFIG} was changed after the run began; put it back, or "
-                "start another run with it."
-            )
-        folders.truncate_metrics(self.folder, phase, -1 if restored is None else restored.step)
+        plain = configs.plain(self.config)
+
+        def accept(found):
+            told = f"The checkpoint of step {found.step} in {checkpoints.path} is of a run with"
+            differing = configs.differences(found.about["config"], plain)
+            _refuse(told, "this one has", differing)
+
+        restored = checkpoints.restore(example, accept)
+        if processes.first():
+            folders.truncate_metrics(self.folder, phase, -1 if restored is None else restored.step)
         self._saved, self._pace = time.monotonic(), None
         return None if restored is None else restored.tree
 
-    def save(self, checkpoints: Checkpoints, step: int, tree, **provenance) -> None:
-        """Write a checkpoint in the background."""
-        checkpoints.save(step, tree, {"config": self.mark})
-        self.record(**provenance)
+    def save(self, checkpoints: Checkpoints, step: int, tree, about: dict, **provenance) -> None:
+        """Write a checkpoint in the background.
+
+        Args:
+            checkpoints: where.
+            step, tree: of the state, as `Checkpoints.save` takes them.
+            about: what else shall be known of it without reading the arrays.
+            **provenance: what it changes there.
+        """
+        if not processes.first():
+            return
+        began = time.monotonic()
+        checkpoints.save(step, tree, about | {"config": configs.plain(self.config)})
         self._saved = time.monotonic()
+        known = folders.read_provenance(self.folder)
+        spent = round(known["save_seconds"] + self._saved - began, 3)
+        self.record(saves=known["saves"] + 1, save_seconds=spent, **provenance)
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        return bool(self._signals.number) or time.monotonic() - self._saved > self._seconds
+    def decide(self) -> Decision:
+        """What to do now; asked once a block, so that what is stopped has been saved."""
+        number = self._signals.number
+        return Decision(bool(number) or time.monotonic() - self._saved > self._seconds, number)
 
-    def stop_if_asked(self, stage: str, step: int, total: int) -> None:
-        """Raise Stopped after a signal."""
-        if self._signals.number:
-            raise Stopped(self._signals.number, stage, step, total)
+    def decide_together(self) -> Decision:
+        """The same for all processes: a signal to any of them stops all, the first one's clock
+        tells when to save."""
+        own = self.decide()
+        said = processes.agree((own.save, own.signal))
+        number = int(said[:, 1].max())
+        return Decision(bool(said[0, 0]) or bool(number), number)
+
+    def wait_for(self, path: Path, phase: str) -> None:
+        """Wait until the first process has written something; raises Stopped after a signal."""
+        while not (path.is_file() or any(step.name.isdigit() for step in path.glob("*"))):
+            if number := self._signals.number:
+                raise Stopped(number, phase, 0, 0)
+            time.sleep(WATCH)
 
     def tell(self, phase: str, stage: str, step: int, total: int, many: int, values: dict, keep):
         """Show the progress, and keep a line of it where `keep` says so."""
@@ -246,7 +387,7 @@ class Session:
         then, first = self._pace
         rate = (step - first) / (now - then) if step > first and now > then else 0.0
         left = (total - step) / rate if rate else float("nan")
-        if keep:
+        if keep and processes.first():
             line = {"phase": phase, "stage": stage, "step": step, "total": total}
             seconds = self._before["wall_seconds"] + now - self._began
             folders.append_metrics(self.folder, line | {"seconds": round(seconds, 2)} | values)
@@ -263,6 +404,8 @@ def _thin(step: int, block: int, total: int) -> bool:
 def _train(session: Session, key) -> None:
     """Train, from the last checkpoint if there is one; leaves training.nc."""
     path = session.folder / folders.TRAINING
+    if not processes.first():
+        session.wait_for(path, "train")
     if path.exists():
         return
     config, job = session.config.training, session.job
@@ -283,15 +426,18 @@ def _train(session: Session, key) -> None:
             session.tell("train", "train", step, config.steps, count, values, keep)
             done = parts[0]["step"].values[-1] == config.steps
             # The last two blocks may end at the same step; the second is the one to keep.
-            if done or (session.due and step < config.steps):
+            between, decision = step < config.steps, session.decide()
+            if done or (between and decision.save):
                 data = np.frombuffer(parts[0].to_netcdf(engine="h5netcdf"), np.uint8)
                 tree = {"state": state, "history": data}
-                session.save(checkpoints, step, tree, training_steps=step)
-            if not done and step < config.steps:
-                session.stop_if_asked("train", step, config.steps)
+                session.save(checkpoints, step, tree, {}, training_steps=step)
+            if between and decision.signal:
+                raise Stopped(decision.signal, "train", step, config.steps)
         checkpoints.wait()
-        folders.replace_with(path, lambda part: parts[0].to_netcdf(part, engine="h5netcdf"))
-        session.stop_if_asked("train", config.steps, config.steps)
+        data = parts[0].to_netcdf(engine="h5netcdf")
+        folders.replace_with(path, lambda part: part.write_bytes(data))
+    if number := session.decide().signal:
+        raise Stopped(number, "train", config.steps, config.steps)
 
 
 def _starts(session: Session, key) -> dict:
@@ -301,8 +447,11 @@ def _starts(session: Session, key) -> dict:
 
     def on_block(done):
         session.tell("starts", "starts", done, total, 1, {}, keep=done == total)
-        session.stop_if_asked("starts", done, total)
+        if number := session.decide().signal:
+            raise Stopped(number, "starts", done, total)
 
+    if not processes.first():
+        session.wait_for(session.folder / folders.CHECKPOINTS / "starts", "starts")
     with session.checkpoints("starts") as checkpoints:
         shapes = jax.tree.map(lambda leaf: 0, jax.eval_shape(job.system.init, key))
         names = dict.fromkeys(which, shapes)
@@ -311,7 +460,7 @@ def _starts(session: Session, key) -> dict:
             starts = trained_starts(
                 job.model, job.task, job.system.domain, key, START_STEPS, which, on_block
             )
-            session.save(checkpoints, total, starts)
+            session.save(checkpoints, total, starts, {})
             checkpoints.wait()
     # A restored dict is sorted, but which group starts where depends on the order.
     return {name: starts[name] for name in which}
@@ -320,13 +469,14 @@ def _starts(session: Session, key) -> dict:
 def _sample(session: Session, key, starts) -> None:
     """Sample, from the last checkpoint if there is one; leaves landscape.nc."""
     job, config = session.job, session.config.sampler
-    program = sampler.build(job.system, job.grid, config, key, starts, job.devices)
+    program = sampler.build(job.system, job.grid, config, key, starts, job.devices, job.spread)
     total = config.total_steps
     with session.checkpoints("sample") as checkpoints:
-        state = sampler.initialise(program, job.system, key)
-        restored = session.restore(checkpoints, "sample", state)
+        state = sampler.initialise(program, job.system, key, _warm(session))
+        restored = _restored(session, checkpoints, state)
         if restored is not None:
             state = restored._replace(walkers=program.devices.scatter(restored.walkers))
+            state = sampler.reopen(program, state)
         while not sampler.finished(state):
             before = state.stage
             state, report = sampler.advance(program, state)
@@ -335,13 +485,42 @@ def _sample(session: Session, key, starts) -> None:
             stage = values.pop("stage")
             keep = turned or _thin(state.step, config.block, total)
             session.tell("sample", stage, values.pop("step"), total, config.walkers, values, keep)
-            if turned or session.due:
+            decision, done = session.decide_together(), state.step * config.walkers
+            if turned or decision.save:
                 tree = state._replace(walkers=program.devices.gather(state.walkers))
-                done = state.step * config.walkers
-                session.save(checkpoints, state.step, tree, walker_steps=done)
-            session.stop_if_asked(stage, state.step, total)
+                session.save(
+                    checkpoints, state.step, tree, sampler.described(state), walker_steps=done
+                )
+            if decision.signal:
+                raise Stopped(decision.signal, stage, state.step, total)
         checkpoints.wait()
-    landscape = sampler.current_landscape(program, state)
-    landscape.with_attributes(
+    landscape = sampler.current_landscape(program, state).with_attributes(
         task=job.task.name, seed=session.config.seed, walker_steps=state.step * config.walkers
-    ).save(session.folder / folders.LANDSCAPE)
+    )
+
+    def write():
+        with folders.writing(session.folder / folders.LANDSCAPE):
+            landscape.save(session.folder / folders.LANDSCAPE)
+
+    processes.lead(write)
+
+
+def _restored(session: Session, checkpoints: Checkpoints, state):
+    """The latest state; the others read when the first process has removed what is damaged."""
+    found = []
+    processes.lead(lambda: found.append(session.restore(checkpoints, "sample", state)))
+    return found[0] if found else session.restore(checkpoints, "sample", state)
+
+
+def _warm(session: Session) -> sampler.Warm | None:
+    """What the run took over from another when its folder was made."""
+    if session.config.warm_start is None:
+        return None
+    with session.checkpoints(WARM) as checkpoints:
+        found = session.restore(checkpoints, WARM, sampler.Warm(0, 0, 0))
+    if found is None:
+        raise ValueError(
+            f"{checkpoints.path} holds no V to start from; restore the folder from a copy, or "
+            "start again with --overwrite."
+        )
+    return found

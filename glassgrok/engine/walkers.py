@@ -1,4 +1,4 @@
-"""Many walkers at once: one block of steps as one compiled program.
+"""Many walkers at once: some steps of all of a device's walkers as one compiled program.
 
 Walkers run in tiles of a fixed size: lax.map over tiles, vmap inside one. The rounding of a walker
 then does not depend on how many devices share the work.
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from glassgrok.dynamics import metropolis_step, middle_step, paper_step
 from glassgrok.engine.flat import FlatSystem
@@ -37,118 +38,54 @@ class Drive(NamedTuple):
     """What the walkers are driven by during one block; the same for all of them.
 
     Attributes:
-        table: V at the bin centres, float32, nats.
-        reference: (bins,) float32, about the largest V in each bin, for the weights.
+        table: V at the bin centres when the block begins, float32, nats.
         wall: (axes,) nats at one bin beyond the grid.
         beta: adds the canonical potential beta e^u; the ladder's, 0 on the landscape.
         deposit: nats that one visit adds to V, at once and for all walkers.
         matrices: deposit kernels, float32, one for each axis.
         dt: time step.
         friction: c_f, the share of the velocity forgotten in a step.
-        start: int32, global step at which the block begins.
     """
 
     table: Any
-    reference: Any
     wall: Any
     beta: Any
     deposit: Any
     matrices: Any
     dt: Any
     friction: Any
-    start: Any
 
 
-class Tally(NamedTuple):
-    """What was measured, per tile (leading axis) and in it per bin or per walker.
+class Samples(NamedTuple):
+    """What each walker showed in each step of a block; leading axes (tiles, steps, tile).
 
     Attributes:
-        visits: (tile, bins) int32.
-        weight: (bins,) float32, sum over samples of exp(V(sample) - reference[bin]).
-        extras: (E, bins) float32, the same sum weighted with each extra.
-        joint: (2, bins, nh) float32, that sum and the sum of its squares for each bin h of the hard
-            form of the second variable; nh is 0 where there is none.
-        values, squares: (tile, axes) sums over steps of the collective variables, and squared.
-        energy: (tile,) sum over steps of e^u.
-        temperature: (tile,) sum over steps of the kinetic temperature.
-        low, high: (tile, axes) range of the collective variables.
-        inside: (tile,) int32, steps on the grid.
-        accepted: (tile,) int32, steps that were accepted.
+        bin: (...) int32 flat index of the bin, the grid's size where the walker is off the grid.
+        values: (..., axes) float32 collective variables.
+        bias: (...) float32, V at the sample in nats, without the canonical potential.
+        extras: (..., E) float32.
+        temperature: (...) float32 kinetic temperature.
+        accepted: (...) bool, whether the step was accepted.
     """
 
-    visits: Any
-    weight: Any
-    extras: Any
-    joint: Any
+    bin: Any
     values: Any
-    squares: Any
-    energy: Any
+    bias: Any
+    extras: Any
     temperature: Any
-    low: Any
-    high: Any
-    inside: Any
     accepted: Any
 
     @classmethod
-    def zeros(cls, flat: FlatSystem, grid: Grid, tile: int) -> "Tally":
-        """Nothing measured yet."""
-        each, axes = jnp.zeros(tile), jnp.zeros((tile, len(grid.axes)))
+    def empty(cls, flat: FlatSystem, grid: Grid, size: tuple[int, int, int]) -> "Samples":
+        """Room for (tiles, steps, tile) samples."""
         return cls(
-            visits=jnp.zeros((tile, grid.size), jnp.int32),
-            weight=jnp.zeros(grid.size),
-            extras=jnp.zeros((len(flat.extras), grid.size)),
-            joint=jnp.zeros((2, grid.size, hard_bins(flat, grid))),
-            values=axes,
-            squares=axes,
-            energy=each,
-            temperature=each,
-            low=axes + jnp.inf,
-            high=axes - jnp.inf,
-            inside=jnp.zeros(tile, jnp.int32),
-            accepted=jnp.zeros(tile, jnp.int32),
+            bin=np.full(size, grid.size, np.int32),
+            values=np.zeros((*size, len(grid.axes)), np.float32),
+            bias=np.zeros(size, np.float32),
+            extras=np.zeros((*size, len(flat.extras)), np.float32),
+            temperature=np.zeros(size, np.float32),
+            accepted=np.zeros(size, bool),
         )
-
-
-def hard_bins(flat: FlatSystem, grid: Grid) -> int:
-    """Number of bins of the hard form of the second variable; 0 where there is none."""
-    return 0 if flat.hard is None else grid.axes[1].bins
-
-
-class Sample(NamedTuple):
-    """What one walker shows in one step."""
-
-    bin: Any
-    inside: Any
-    weight: Any
-    extras: Any
-    hard: Any
-    values: Any
-    temperature: Any
-    accepted: Any
-
-
-def _tally(tally: Tally, sample: Sample) -> Tally:
-    weight = jnp.where(sample.inside, sample.weight, 0.0)
-    weighted = jnp.where(sample.inside[:, None], sample.extras * weight[:, None], 0.0)
-    walkers, seen = jnp.arange(len(weight)), sample.inside.astype(jnp.int32)
-    joint = tally.joint
-    if joint.shape[-1]:
-        both = jnp.stack([weight, weight**2])
-        joint = joint.at[:, sample.bin, sample.hard].add(both, mode="drop")
-    return Tally(
-        visits=tally.visits.at[walkers, sample.bin].add(seen),
-        weight=tally.weight.at[sample.bin].add(weight),
-        extras=tally.extras.at[:, sample.bin].add(weighted.T),
-        joint=joint,
-        values=tally.values + sample.values,
-        squares=tally.squares + sample.values**2,
-        energy=tally.energy + jnp.exp(sample.values[:, 0]),
-        temperature=tally.temperature + sample.temperature,
-        low=jnp.minimum(tally.low, sample.values),
-        high=jnp.maximum(tally.high, sample.values),
-        inside=tally.inside + seen,
-        accepted=tally.accepted + sample.accepted.astype(jnp.int32),
-    )
 
 
 class Look(NamedTuple):
@@ -196,15 +133,11 @@ def _step(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
         moment = jax.random.fold_in(jax.random.wrap_key_data(key), t)
         *moved, accepted = move(x, v, here, moment, drive, table)
         index, inside = grid.bin(here.values)
-        sample = Sample(
-            bin=index,
-            inside=inside,
-            # The reference belongs to the V at the start of the block: far above it only while V
-            # still grows, when weights are not used.
-            weight=jnp.exp(jnp.minimum(here.bias - drive.reference[index], 60.0)),
-            extras=here.extras,
-            hard=0 if flat.hard is None else _hard_bin(grid, here.extras[flat.hard]),
+        sample = Samples(
+            bin=jnp.where(inside, index, grid.size),
             values=here.values,
+            bias=here.bias,
+            extras=here.extras,
             temperature=jnp.sum(v * v) / freedom,
             accepted=accepted,
         )
@@ -213,55 +146,39 @@ def _step(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
     return step
 
 
-def _hard_bin(grid: Grid, value):
-    """Bin of the hard form on the second axis; one that does not exist where it is beyond."""
-    line = Grid(grid.axes[1])
-    index, inside = line.bin((value,))
-    return jnp.where(inside, index, line.size)
-
-
-def block(flat: FlatSystem, grid: Grid, integrator: str, steps: int, sync: int) -> Callable:
-    """One block of steps on one device; `engine.devices` spreads it.
-
-    Every `sync` steps the integer visits of all devices are summed and V grows by them.
+def stretch(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
+    """Some steps of one device's walkers in a fixed V; `engine.devices` runs it on each.
 
     Args:
         flat: the system.
         grid: the bins.
         integrator: "middle", "paper" or "metropolis"; see `dynamics`.
-        steps: steps in the block, a multiple of sync.
-        sync: steps between two sums over the devices.
 
     Returns:
-        (walkers, drive) -> (walkers, tally, visits): walkers and tally with leading axis tiles,
-        visits (bins,) int32 of all devices together; to be mapped over the axis "devices".
+        (walkers, samples, visits, drive, start, done, steps) -> (walkers, samples, counts). V is
+        drive.table and what `visits` (bins,) deposit. Walkers have done `done` steps of a block
+        that began at the global step `start`; they do `steps` more and write into `samples`.
+        counts (bins,) int32 are their visits since the block began. The last three are traced, so
+        that one program serves stretches of any length.
     """
     step = jax.vmap(_step(flat, grid, integrator), in_axes=(0, None, None, None))
 
-    def run_tile(walkers, tally, drive, table, start):
-        def body(carry, t):
-            walkers, tally = carry
-            walkers, sample = step(walkers, drive, table, t)
-            return (walkers, _tally(tally, sample)), None
+    def run(walkers, samples: Samples, visits, drive: Drive, start, done, steps):
+        grown = deposit(visits.reshape(grid.shape).astype(jnp.float32), drive.matrices)
+        table = drive.table + drive.deposit * grown
 
-        return jax.lax.scan(body, (walkers, tally), start + jnp.arange(sync))[0]
+        def body(i, carry):
+            walkers, samples = carry
+            walkers, sample = step(walkers, drive, table, start + i)
+            return walkers, jax.tree.map(lambda room, new: room.at[i].set(new), samples, sample)
 
-    def run(walkers: Walkers, drive: Drive):
-        tiles, tile = walkers.position.shape[:2]
-        empty = Tally.zeros(flat, grid, tile)
-        tally = jax.tree.map(lambda a: jnp.broadcast_to(a, (tiles, *a.shape)), empty)
-
-        def round_(carry, start):
-            walkers, tally, visits = carry
-            grown = deposit(visits.reshape(grid.shape).astype(jnp.float32), drive.matrices)
-            table = drive.table + drive.deposit * grown
-            walkers, tally = jax.lax.map(
-                lambda both: run_tile(*both, drive, table, start), (walkers, tally)
-            )
-            visits = jax.lax.psum(jnp.sum(tally.visits, axis=(0, 1)), "devices")
-            return (walkers, tally, visits), None
-
-        carry = (walkers, tally, jnp.zeros(grid.size, jnp.int32))
-        return jax.lax.scan(round_, carry, drive.start + sync * jnp.arange(steps // sync))[0]
+        walkers, samples = jax.lax.map(
+            lambda both: jax.lax.fori_loop(done, done + steps, body, both), (walkers, samples)
+        )
+        # What lies beyond is left from an earlier block.
+        written = jnp.arange(samples.bin.shape[1])[:, None] < done + steps
+        seen = jnp.where(written[None], samples.bin, grid.size)
+        counts = jnp.zeros(grid.size, jnp.int32).at[seen.ravel()].add(1, mode="drop")
+        return walkers, samples, counts
 
     return run

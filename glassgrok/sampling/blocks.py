@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from glassgrok.engine.walkers import Drive, Tally
+from glassgrok.engine.walkers import Drive, Samples
 from glassgrok.potential import bin_maximum
 from glassgrok.sampling.state import (
     ADAPTATION,
@@ -18,6 +18,7 @@ from glassgrok.sampling.state import (
 )
 
 WALL_OMEGA_DT, MAX_WALL = 0.5, 50.0
+LOST = 0.1  # share of the walkers that may become NaN in one block
 
 
 class Report(NamedTuple):
@@ -54,47 +55,45 @@ class Report(NamedTuple):
 
 
 def reference_of(program: Program, state: SamplerState) -> np.ndarray:
-    """(bins,) float32, about the largest V in each bin: what weights are relative to."""
-    table = state.entropy.astype(np.float32)
-    return bin_maximum(program.grid, table).ravel().astype(np.float32)
+    """(bins,) float64, about the largest V in each bin: what weights are relative to."""
+    return bin_maximum(program.grid, state.entropy.astype(np.float32)).ravel()
 
 
 def drive_of(program: Program, state: SamplerState, **changes) -> Drive:
     """The drive of the next block: V as it stands, no deposits, unless `changes` say otherwise."""
-    table = state.entropy.astype(np.float32)
     drive = Drive(
-        table=table,
-        reference=reference_of(program, state),
+        table=state.entropy.astype(np.float32),
         wall=state.wall.astype(np.float32),
         beta=np.float32(0),
         deposit=np.float32(0),
         matrices=tuple(m.astype(np.float32) for m in program.matrices),
         dt=np.float32(state.dt),
         friction=np.float32(program.config.friction),
-        start=np.int32(state.step),
     )
     return drive._replace(**changes)
 
 
 def run_block(program: Program, state: SamplerState, drive: Drive):
-    """One block on the devices: (state a block later, host tally, visits of all, report)."""
-    walkers, tally, visits = program.run(state.walkers, drive)
-    if STAGES[state.stage] != PRODUCTION:  # the large sums are used there alone
-        tally = tally._replace(joint=np.zeros((1, program.config.tiles)))
-    tally = program.devices.gather(tally)
-    visits = np.asarray(visits).reshape(program.grid.shape)
+    """One block on the devices: (state a block later, samples of all walkers, report)."""
+    walkers, samples = program.run(state.walkers, drive, state.step)
     state = state._replace(walkers=walkers, step=state.step + program.config.block)
-    state, rescued = _rescue(program, state, tally)
-    return state, tally, visits, _report(program, state, drive, tally, rescued)
+    state, rescued = _rescue(program, state, samples)
+    return state, samples, _report(program, state, drive, samples, rescued)
 
 
-def _report(program, state, drive, tally: Tally, rescued) -> Report:
-    steps = program.config.block
-    temperature = np.abs(tally.temperature / steps - 1)
+def visits_of(program: Program, samples: Samples) -> np.ndarray:
+    """int64 visits of all walkers in a block, over the grid."""
+    size = program.grid.size
+    return np.bincount(samples.bin.ravel(), minlength=size + 1)[:size].reshape(program.grid.shape)
+
+
+def _report(program, state, drive, samples: Samples, rescued) -> Report:
     stage = STAGES[state.stage]
     before = state.production.visits.sum(axis=(0, 1))
     seen = before if stage == PRODUCTION else state.adaptation_visits.ravel()
-    seen = seen + tally.visits.sum(axis=(0, 1)) if stage != LADDER else seen
+    seen = seen + visits_of(program, samples).ravel() if stage != LADDER else seen
+    u = samples.values[..., 0]
+    temperature = samples.temperature.mean(axis=1, dtype=np.float64)
     return Report(
         stage=stage,
         step=state.step,
@@ -102,12 +101,12 @@ def _report(program, state, drive, tally: Tally, rescued) -> Report:
         beta=float(drive.beta),
         dt=float(drive.dt),
         coverage=float((seen > 0).mean()),
-        u_low=finite(np.min, tally.low[..., 0]),
-        u_high=finite(np.max, tally.high[..., 0]),
-        temperature_deviation=finite(np.max, temperature),
-        on_grid=float(tally.inside.sum() / (steps * program.config.walkers)),
+        u_low=finite(np.min, u),
+        u_high=finite(np.max, u),
+        temperature_deviation=finite(np.max, np.abs(temperature - 1)),
+        on_grid=float((samples.bin < program.grid.size).mean()),
         filled=state.fill.ended >= 0,
-        acceptance=float(tally.accepted.sum() / (steps * program.config.walkers)),
+        acceptance=float(samples.accepted.mean()),
         rescued=rescued,
     )
 
@@ -118,21 +117,20 @@ def finite(choose, array) -> float:
     return float(choose(array)) if array.size else float("nan")
 
 
-def _rescue(program: Program, state: SamplerState, tally: Tally):
+def _rescue(program: Program, state: SamplerState, samples: Samples):
     """Re-seed walkers that are NaN and, in adaptation, that spent the whole block off the grid.
 
     A donor of the same group is preferred, so that groups stay independent. The walker gets the
     donor's position and a fresh velocity. Off-grid walkers stay where they are while most others
     are off the grid too: they are then still on their way in. In production they stay in any case:
     the tail beyond the edge belongs to the equilibrium, and emptying it would bias the edge.
+
+    Raises:
+        FloatingPointError: more than `LOST` of the walkers have become NaN.
     """
-    healthy = np.isfinite(tally.values[..., 0])
-    if not healthy.any():
-        raise FloatingPointError(
-            f"All {healthy.size} walkers became NaN by step {state.step}; the time step "
-            f"{state.dt:g} is too large for this potential: set a smaller sampler.dt."
-        )
-    inside = healthy & (tally.inside > 0)
+    healthy = np.isfinite(samples.values).all(axis=(1, 3))
+    _stop_where_too_many_are_lost(program, state, healthy)
+    inside = healthy & (samples.bin < program.grid.size).any(axis=1)
     settled = STAGES[state.stage] == ADAPTATION and 2 * inside.sum() >= inside.size
     good = inside if settled else healthy
     lost = np.argwhere(~good)
@@ -153,15 +151,32 @@ def _rescue(program: Program, state: SamplerState, tally: Tally):
     return state._replace(walkers=walkers), len(lost)
 
 
+def _stop_where_too_many_are_lost(program: Program, state: SamplerState, healthy: np.ndarray):
+    """One walker in a long run may break; many at once have a cause that re-seeding would hide."""
+    lost = healthy.size - healthy.sum()
+    if lost <= max(1, LOST * healthy.size):
+        return
+    dt = (
+        "set a smaller sampler.omega_dt, or sampler.dt by hand"
+        if program.config.dt == "auto"
+        else "set a smaller sampler.dt"
+    )
+    raise FloatingPointError(
+        f"{lost} of {healthy.size} walkers became NaN between steps "
+        f"{state.step - program.config.block} and {state.step} of the "
+        f"{STAGES[state.stage]}; most likely the time step {state.dt:g} is too large for this "
+        f"potential: {dt}, and go on from the last checkpoint or begin again."
+    )
+
+
 def stiffness(program: Program, state: SamplerState, drive: Drive):
     """Probe a few walkers, from the lowest u to the highest."""
-    host = program.devices.gather(state.walkers).position
-    position = host.reshape(-1, host.shape[-1])
     u = program.devices.gather(program.observe(state.walkers.position)).ravel()
     order = np.argsort(u)  # NaN last
     order = order[: max(1, np.isfinite(u).sum())]
     chosen = order[np.linspace(0, len(order) - 1, min(EXAMINED, len(order))).round().astype(int)]
-    found = program.probe(position[chosen], drive, jax.random.key(state.step))
+    position = program.devices.pick(state.walkers.position, chosen)
+    found = program.probe(position, drive, jax.random.key(state.step))
     return jax.tree.map(np.asarray, found)
 
 

@@ -49,14 +49,15 @@ def ladder_block(program: Program, state: SamplerState) -> tuple[SamplerState, R
     ladder = state.ladder
     state = state._replace(dt=float(ladder.dt[ladder.level]))
     drive = _drive(program, state, ladder.beta[ladder.level])
-    state, tally, _, report = run_block(program, state, drive)
+    state, samples, report = run_block(program, state, drive)
     blocks = _level_blocks(config, ladder)
     done = state.level_step + 1
     state = state._replace(level_step=done)
     if 2 * done > blocks:  # the first half of a level is for coming to equilibrium
-        columns = [tally.energy[..., None], tally.values, tally.squares]
-        sums = np.moveaxis(np.concatenate(columns, axis=-1), -1, 0)
-        state = state._replace(level_sums=state.level_sums + sums)
+        values = samples.values.astype(np.float64)
+        columns = [np.exp(values[..., :1]), values, values**2]
+        sums = np.concatenate(columns, axis=-1).sum(axis=1)
+        state = state._replace(level_sums=state.level_sums + np.moveaxis(sums, -1, 0))
     if done == blocks:
         state = _end_level(program, state, blocks - blocks // 2)
     return state, report

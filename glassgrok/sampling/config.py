@@ -1,12 +1,26 @@
 """SamplerConfig: every choice of a sampling run, with defaults that work."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 # Trained networks that groups may start from.
 STARTS = ("memorising", "generalising")
 # What the ladder's V is expected to be wrong by, in nats.
 FILL = 5.0
+
+
+class Layout(NamedTuple):
+    """The parts of a production in the order of time, in steps.
+
+    Attributes:
+        settling: not counted yet.
+        counted: what S comes from.
+        audit: with half the time step.
+    """
+
+    settling: int
+    counted: int
+    audit: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,7 @@ class SamplerConfig:
                 f"production, but {self.steps} steps with production {self.production} do not; "
                 "raise steps, or lower production or block."
             )
-        if self.counted_steps < self.block:
+        if self.layout(self.production_steps).counted < self.block:
             raise ValueError(
                 f"production has {self.production_steps} steps, of which settle = {self.settle} "
                 f"and audit = {self.audit} leave none to count; raise steps or production, or "
@@ -177,13 +191,8 @@ class SamplerConfig:
         """Steps of the frozen production, whole blocks."""
         return max(1, round(self.steps * self.production / self.block)) * self.block
 
-    @property
-    def settling_steps(self) -> int:
-        """Steps of the production that are not counted yet, whole blocks."""
-        return round(self.settle * self.production_steps / self.block) * self.block
-
-    @property
-    def counted_steps(self) -> int:
-        """Steps of the production that S comes from: not settling, and not the audit's."""
-        audit = round(self.audit * self.production_steps / self.block) * self.block
-        return self.production_steps - self.settling_steps - audit
+    def layout(self, length: int) -> Layout:
+        """How a production of `length` steps, whole blocks, is divided."""
+        settling = round(self.settle * length / self.block) * self.block
+        audit = round(self.audit * length / self.block) * self.block
+        return Layout(settling, length - settling - audit, audit)

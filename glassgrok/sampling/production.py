@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassgrok.engine.walkers import Tally
-from glassgrok.grid import Grid
+from glassgrok.engine.walkers import Samples
+from glassgrok.grid import Axis, Grid
 from glassgrok.landscape import Diagnostics, Joint, Landscape, jackknife, pooled
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.state import AUDIT, Production
@@ -62,44 +62,84 @@ def estimate(reference: np.ndarray, visits: np.ndarray, weight: np.ndarray) -> E
     return Estimate(whole, error, share)
 
 
-def add(production: Production, tally: Tally, segment: int, config: SamplerConfig) -> Production:
-    """Count a block's tally to its segment; the audit counts in nothing else.
+def add(
+    production: Production,
+    samples: Samples,
+    segment: int,
+    config: SamplerConfig,
+    reference: np.ndarray,
+    hard: tuple[int, Axis] | None,
+) -> Production:
+    """Count a block's samples to its segment; the audit counts in nothing else.
 
     Args:
         production: the sums so far.
-        tally: of a block, leading axis tiles; tile t belongs to group t mod G.
+        samples: of a block, leading axes (tiles, steps, tile); tile t belongs to group t mod G.
         segment: index of the segment, `AUDIT` for the one with half the time step.
         config: of the run.
+        reference: (bins,) as `estimate` takes it.
+        hard: index of the extra that is the hard form of the second variable, and its axis.
     """
-    groups = config.groups
+    groups, bins = config.groups, len(reference)
+    tiles, _, tile = samples.bin.shape
+    group = np.broadcast_to((np.arange(tiles) % groups)[:, None, None], samples.bin.shape)
+    inside = samples.bin < bins
+    index, group = samples.bin[inside], group[inside]
+    weight = np.exp(samples.bias[inside].astype(np.float64) - reference[index])
+    cell = group * bins + index
 
-    def by_group(array):
-        return np.stack([array[g::groups].sum(axis=0, dtype=np.float64) for g in range(groups)])
+    def summed(weights=None):
+        return np.bincount(cell, weights, groups * bins).reshape(groups, bins)
 
-    visits, weight = production.visits.copy(), production.weight.copy()
-    visits[segment] += by_group(tally.visits.sum(axis=1)).astype(np.int64)
-    weight[segment] += by_group(tally.weight)
-    production = production._replace(visits=visits, weight=weight)
+    visits, sums = production.visits.copy(), production.weight.copy()
+    visits[segment] += summed().astype(np.int64)
+    sums[segment] += summed(weight)
+    production = production._replace(visits=visits, weight=sums)
     if segment == AUDIT:
         return production
-    end, trips = _travelled(production, tally)
+    measured = samples.extras[inside].astype(np.float64)
+    extras, joint = production.extras.copy(), production.joint
+    for i in range(measured.shape[1]):
+        extras[:, i] += summed(weight * measured[:, i])
+    if hard is not None:
+        joint = _with_hard(joint, group, index, weight, measured[:, hard[0]], hard[1])
+    walker = np.broadcast_to(np.arange(tiles * tile).reshape(tiles, 1, tile), inside.shape)[inside]
+    seen = production.seen.reshape(-1, bins).copy()
+    seen[walker, index] = True
+    end, trips = _travelled(production, samples.values.min(axis=1), samples.values.max(axis=1))
     return production._replace(
-        extras=production.extras + by_group(tally.extras),
-        joint=production.joint + by_group(tally.joint),
-        seen=production.seen | (tally.visits > 0),
-        accepted=production.accepted + int(tally.accepted.sum()),
-        steps=production.steps + config.block * config.walkers,
+        extras=extras,
+        joint=joint,
+        seen=seen.reshape(production.seen.shape),
+        accepted=production.accepted + int(samples.accepted.sum()),
+        steps=production.steps + samples.bin.size,
         end=end,
         trips=trips,
     )
 
 
-def _travelled(production: Production, tally: Tally):
+def _with_hard(joint, group, index, weight, value, axis: Axis) -> np.ndarray:
+    """Joint sums with the bin of the hard form; a value beyond its axis has none."""
+    joint = joint.copy()
+    there = (value >= axis.low) & (value <= axis.high)
+    place = np.floor((value[there] - axis.low) / axis.width).astype(int)
+    place = np.minimum(place, axis.bins - 1)  # the upper end belongs to the axis
+    group, index, weight = group[there], index[there], weight[there]
+    np.add.at(joint, (group, 0, index, place), weight)
+    np.add.at(joint, (group, 1, index, place), weight**2)
+    return joint
+
+
+def _travelled(production: Production, lowest: np.ndarray, highest: np.ndarray):
     """Which end each walker visited last, and how often it has changed.
 
     A block is looked at as a whole: a walker that saw both ends in one counts one change.
+
+    Args:
+        production: the sums so far.
+        lowest, highest: (tiles, tile, axes) range of each walker in the block.
     """
-    low, high = tally.low < production.low, tally.high > production.high
+    low, high = lowest < production.low, highest > production.high
     arrived = np.where(production.end == 0, high, np.where(production.end == 1, low, False))
     end = np.where(low & ~high, 0, np.where(high & ~low, 1, production.end))
     end = np.where(low & high, np.where(production.end >= 0, 1 - production.end, 0), end)

@@ -19,9 +19,10 @@ from glassgrok.sampling.blocks import (
     run_block,
     set_time_step,
     stiffness,
+    visits_of,
 )
 from glassgrok.sampling.climb import ladder_block
-from glassgrok.sampling.config import FILL, SamplerConfig
+from glassgrok.sampling.config import FILL, Layout, SamplerConfig
 from glassgrok.sampling.production import add, add_heat, landscape
 from glassgrok.sampling.state import (
     ADAPTATION,
@@ -33,6 +34,7 @@ from glassgrok.sampling.state import (
     STAGES,
     Program,
     SamplerState,
+    Warm,
     begin,
     build,
     group_starts,
@@ -60,6 +62,37 @@ def advance(program: Program, state: SamplerState) -> tuple[SamplerState, Report
     if stage == ADAPTATION:
         return _adaptation_block(program, state)
     return _production_block(program, state)
+
+
+def reopen(program: Program, state: SamplerState) -> SamplerState:
+    """A run that was at its end goes on with its production where its config now has more steps."""
+    if finished(state) and state.step < program.config.total_steps:
+        return state._replace(stage=STAGES.index(PRODUCTION))
+    return state
+
+
+def described(state: SamplerState) -> dict:
+    """How far a run has come, for `least_steps`, as JSON."""
+    return {"stage": STAGES[state.stage], "step": state.step, "began": state.stage_step}
+
+
+def least_steps(config: SamplerConfig, stage: str, step: int, began: int) -> int:
+    """The fewest `steps` that a run which has come so far can still end with.
+
+    Args:
+        config: as the run is to go on.
+        stage: name of the stage that it is in.
+        step: steps done.
+        began: step at which the stage began; of a finished run, its production.
+    """
+    block = config.block
+    begun = stage in (PRODUCTION, DONE)
+    # The production goes on from where it began; one that is to come begins a block from now.
+    length = step - began if begun else 0
+    first = began if begun else step + block
+    while config.layout(max(length, block)).counted < block:
+        length += block
+    return first + max(length, block)
 
 
 def _parts(program: Program, state: SamplerState) -> tuple[int, int]:
@@ -101,12 +134,15 @@ def _adaptation_block(program: Program, state: SamplerState):
         state = raise_wall(program, set_time_step(program, state))
         state = state._replace(wall=np.maximum(wall, state.wall))  # it may have been doubled
     coarse = elapsed < parts[0]
+    if not coarse and state.fill.began < state.stage_step + parts[0]:  # it was that of the rows
+        state = state._replace(fill=Fill.begin(state.step, program.grid.shape))
     length = parts[0] if coarse else parts[1]
     f, matrices = _deposits(program, state, coarse, length)
     f = np.float32(f)
     single = tuple(m.astype(np.float32) for m in matrices)
     drive = drive_of(program, state, deposit=f, matrices=single)
-    state, _, visits, report = run_block(program, state, drive)
+    state, samples, report = run_block(program, state, drive)
+    visits = visits_of(program, samples)
     grown = state.entropy + float(f) * deposit(visits.astype(np.float64), matrices)
     # The floor rises with its row, or deposits would be lost far below it.
     entropy = floored(grown, config.depth)
@@ -121,10 +157,7 @@ def _adaptation_block(program: Program, state: SamplerState):
         state = state._replace(wall=np.minimum(2 * state.wall, STRONGEST_WALL))
     state = _watch_the_fill(program, state, visits, coarse, length)
     _stop_where_nothing_is_reached(program, state, sum(parts), report)
-    elapsed = state.step - state.stage_step
-    if coarse and elapsed >= parts[0] and parts[1]:
-        state = state._replace(fill=Fill.begin(state.step, program.grid.shape))
-    if elapsed >= sum(parts):
+    if state.step - state.stage_step >= sum(parts):
         state = begin(state, PRODUCTION)
     return state, report
 
@@ -164,40 +197,48 @@ def _production_block(program: Program, state: SamplerState):
         state = raise_wall(program, set_time_step(program, state))
         state = state._replace(production=_with_ends(program, state))
     elapsed = state.step - state.stage_step
-    segment, halved = _segment(config, elapsed), _halved(config, elapsed)
+    layout = config.layout(max(config.total_steps - state.stage_step, config.block))
+    segment, halved = segment_of(layout, elapsed), elapsed >= layout.settling + layout.counted
     drive = drive_of(program, state)
     if halved:
         drive = drive._replace(dt=np.float32(state.dt / 2))
-    elif segment is not None and segment != _segment(config, elapsed - config.block):
+    elif segment is not None and segment != segment_of(layout, elapsed - config.block):
         state = state._replace(production=_look_at_stiffness(program, state, drive))
-    state, tally, _, report = run_block(program, state, drive)
+    state, samples, report = run_block(program, state, drive)
     lost = state.production.rescued + report.rescued
     state = state._replace(production=state.production._replace(rescued=lost))
     if segment is not None:
-        production = add(state.production, tally, segment, config)
+        production = add(
+            state.production,
+            samples,
+            segment,
+            config,
+            reference_of(program, state),
+            program.hard_line,
+        )
         if segment != AUDIT:
-            heat = program.devices.gather(program.thermometer(state.walkers, drive))
+            begun = np.int32(state.step - config.block)
+            heat = program.thermometer(state.walkers, drive, begun)
+            heat = program.devices.gather(heat)
             production = add_heat(production, heat, config.groups)
         state = state._replace(production=production)
     if state.step >= config.total_steps:
-        state = begin(state, DONE)
+        # stage_step stays that of the production, which may be told to go on.
+        state = state._replace(stage=STAGES.index(DONE))
     return state, report
 
 
-def _halved(config: SamplerConfig, elapsed: int) -> bool:
-    """Whether the block runs with half the time step that begins so many steps into production."""
-    return elapsed >= config.settling_steps + config.counted_steps
+def segment_of(layout: Layout, elapsed: int) -> int | None:
+    """Which segment a block belongs to that begins so many steps into production.
 
-
-def _segment(config: SamplerConfig, elapsed: int) -> int | None:
-    """Which segment that block belongs to; None while the walkers settle, at first or with dt/2."""
-    since = elapsed - config.settling_steps
+    None while the walkers settle, at first or with half the time step.
+    """
+    since = elapsed - layout.settling
     if since < 0:
         return None
-    if since < config.counted_steps:
-        return since * SEGMENTS // config.counted_steps
-    audit = config.production_steps - config.settling_steps - config.counted_steps
-    return AUDIT if since - config.counted_steps >= AUDIT_SETTLES * audit else None
+    if since < layout.counted:
+        return since * SEGMENTS // layout.counted
+    return AUDIT if since - layout.counted >= AUDIT_SETTLES * layout.audit else None
 
 
 def _with_ends(program: Program, state: SamplerState):
@@ -235,7 +276,7 @@ def current_landscape(program: Program, state: SamplerState) -> Landscape:
     names, config = program.flat.extras, program.config
     return landscape(
         program.grid,
-        reference_of(program, state).astype(np.float64),
+        reference_of(program, state),
         state.production,
         names=names,
         hard=None if program.flat.hard is None else names[program.flat.hard],
@@ -255,6 +296,7 @@ def sample(
     starts: dict[str, Any] | None = None,
     on_block: Callable[[SamplerState, Report], None] | None = None,
     devices: int | None = None,
+    warm: Warm | None = None,
 ) -> Landscape:
     """Measure the entropy S of a system on a grid.
 
@@ -266,6 +308,7 @@ def sample(
         starts: name -> params of trained points that some of the groups start from.
         on_block: called with the state and the report after each block.
         devices: number of devices; by default as many as divide the tiles.
+        warm: V, dt and walls to begin with in place of the ladder's.
 
     Returns:
         The Landscape, entropies in nats with standard errors from independent groups.
@@ -275,7 +318,7 @@ def sample(
         FloatingPointError: every walker became NaN; dt is too large.
     """
     program = build(system, grid, config, key, starts, devices)
-    state = initialise(program, system, key)
+    state = initialise(program, system, key, warm)
     while not finished(state):
         state, report = advance(program, state)
         if on_block:

@@ -9,6 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from glassgrok.engine import devices as engine_devices
+from glassgrok.engine.block import block
 from glassgrok.engine.flat import FlatSystem, examine, flatten
 from glassgrok.engine.probes import (
     QUARTERS,
@@ -18,8 +19,8 @@ from glassgrok.engine.probes import (
     squared_gradients,
     thermometer,
 )
-from glassgrok.engine.walkers import Walkers, block, hard_bins
-from glassgrok.grid import Grid
+from glassgrok.engine.walkers import Walkers
+from glassgrok.grid import Axis, Grid
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.ladder import Ladder
 from glassgrok.sampling.wang_landau import Fill, kernels
@@ -48,6 +49,11 @@ class Program(NamedTuple):
     observe: Callable
     matrices: tuple[np.ndarray, ...]
     starts: tuple[tuple[str, np.ndarray], ...]
+
+    @property
+    def hard_line(self) -> tuple[int, Axis] | None:
+        """Index of the extra that is the hard form of the second variable, and its axis."""
+        return None if self.flat.hard is None else (self.flat.hard, self.grid.axes[1])
 
 
 class Production(NamedTuple):
@@ -92,7 +98,7 @@ class Production(NamedTuple):
             visits=np.zeros((SEGMENTS + 1, groups, grid.size), np.int64),
             weight=np.zeros((SEGMENTS + 1, groups, grid.size)),
             extras=np.zeros((groups, len(flat.extras), grid.size)),
-            joint=np.zeros((groups, 2, grid.size, hard_bins(flat, grid))),
+            joint=np.zeros((groups, 2, grid.size, 0 if flat.hard is None else grid.axes[1].bins)),
             seen=np.zeros((*tiles, grid.size), bool),
             heat=np.zeros((groups, 2, QUARTERS)),
             accepted=0,
@@ -106,13 +112,27 @@ class Production(NamedTuple):
         )
 
 
+class Warm(NamedTuple):
+    """What a run may take over from another on the same grid, whose ladder it then does not need.
+
+    Attributes:
+        entropy: over the grid, V.
+        dt: time step, where the config leaves it open.
+        wall: (axes,) nats at one bin beyond the grid, where the config leaves it open.
+    """
+
+    entropy: np.ndarray
+    dt: float
+    wall: np.ndarray
+
+
 class SamplerState(NamedTuple):
     """All that a run needs to go on.
 
     Attributes:
         stage: index into STAGES.
         step: global step: steps each walker has done.
-        stage_step: step at which the stage began.
+        stage_step: step at which the stage began; of a finished run, its production.
         walkers: Walkers, spread over the devices.
         starting: (tiles, tile, D) positions the walkers leave the ladder with.
         anchor: (tiles, tile, D) positions at the end of the last heated level but one.
@@ -156,6 +176,7 @@ def build(
     key,
     starts: dict[str, Any] | None = None,
     devices: int | None = None,
+    spread: engine_devices.Spread = "jit",
 ) -> Program:
     """Prepare a run; nothing is compiled or drawn yet.
 
@@ -165,17 +186,13 @@ def build(
         starts: name -> params of trained starting points, put into some of the groups (at the
             bottom of the ladder, if there is one), so that groups start from opposite ends.
         devices: number of devices, or None for as many as divide the tiles.
+        spread: how they share the work; see `Devices`.
     """
     flat = flatten(system, grid, key)
     matrices = kernels(grid, config.kernel)
-    run = block(
-        flat,
-        grid,
-        config.integrator,
-        config.block,
-        config.sync,
-    )
-    chosen = engine_devices.choose(config.tiles, devices)
+    chosen = engine_devices.choose(config.tiles, devices, spread)
+    size = (config.tiles, config.tile)
+    run = block(chosen, flat, grid, config.integrator, size, config.block, config.sync)
 
     def enclosed(params):
         x = ravel_pytree(params)[0]
@@ -186,12 +203,12 @@ def build(
         grid=grid,
         config=config,
         devices=chosen,
-        run=chosen.spread(run),
+        run=run,
         probe=probe(flat, grid),
-        descend=chosen.each(descend(flat, grid.axes[0].low)),
-        squared_gradients=chosen.each(squared_gradients(flat)),
-        thermometer=chosen.each(thermometer(flat, grid), shared=1),
-        observe=chosen.each(first_variable(flat)),
+        descend=chosen.map(descend(flat, grid.axes[0].low)),
+        squared_gradients=chosen.map(squared_gradients(flat)),
+        thermometer=chosen.map(thermometer(flat, grid), shared=2),
+        observe=chosen.map(first_variable(flat)),
         matrices=matrices,
         starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
     )
@@ -213,13 +230,28 @@ def with_trained_starts(program: Program, position: np.ndarray) -> np.ndarray:
     return position
 
 
-def initialise(program: Program, system: System, key) -> SamplerState:
+def initialise(program: Program, system: System, key, warm: Warm | None = None) -> SamplerState:
     """Draw the walkers and set every sum to zero.
 
+    Args:
+        program, system, key: of the run.
+        warm: what to begin the adaptation with, without a ladder.
+
     Raises:
-        ValueError: the system cannot be sampled (`engine.flat.examine`).
+        ValueError: the system cannot be sampled (`engine.flat.examine`), or `warm` is of another
+            grid.
     """
     config, flat, grid = program.config, program.flat, program.grid
+    if warm is None:
+        nothing = np.zeros(grid.shape), 0.0, np.zeros(len(grid.axes))
+        warm, climbs = Warm(*nothing), bool(config.ladder_steps)
+    else:
+        climbs = False
+        if np.shape(warm.entropy) != grid.shape or not np.isfinite(warm.entropy).all():
+            raise ValueError(
+                f"A warm start needs finite V on a grid of {grid.shape} bins, but this one is of "
+                f"{np.shape(warm.entropy)} or not finite; take one from a run on the same grid."
+            )
     size = (config.tiles, config.tile)
     keys = jax.random.split(key, 2)
 
@@ -237,23 +269,23 @@ def initialise(program: Program, system: System, key) -> SamplerState:
     host = Walkers(
         *(np.asarray(a).reshape(*size, *a.shape[1:]) for a in (position, velocity, noise))
     )
-    if not config.ladder_steps:
+    if not climbs:
         host = host._replace(position=with_trained_starts(program, host.position))
     every = max(1, config.walkers // EXAMINED)
     examine(flat, grid, host.position.reshape(config.walkers, -1)[::every])
     return SamplerState(
-        stage=STAGES.index(LADDER if config.ladder_steps else ADAPTATION),
+        stage=STAGES.index(LADDER if climbs else ADAPTATION),
         step=0,
         stage_step=0,
         walkers=program.devices.scatter(host),
-        starting=host.position if config.ladder_steps else NOTHING,
+        starting=host.position if climbs else NOTHING,
         anchor=NOTHING,
         ladder=Ladder.empty(config.walkers),
         level_step=0,
         level_sums=np.zeros((1 + 2 * len(grid.axes), *size)),
-        dt=0.0 if config.dt == "auto" else float(config.dt),
-        wall=np.zeros(len(grid.axes)),
-        entropy=np.zeros(grid.shape),
+        dt=float(warm.dt if config.dt == "auto" else config.dt),
+        wall=np.array(warm.wall, float) if config.wall == "auto" else np.zeros(len(grid.axes)),
+        entropy=np.array(warm.entropy, np.float64),
         deposited=0.0,
         lifted=0.0,
         adaptation_visits=np.zeros(grid.shape, np.int64),

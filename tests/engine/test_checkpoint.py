@@ -1,3 +1,4 @@
+import shutil
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -94,15 +95,21 @@ def test_what_is_saved_is_what_it_was_at_the_call(tmp_path):
     assert tree["jax"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "truncate", "remove", "state", "about", "about/metadata"]
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, capsys, damage):
     path = largest(folder, 3)
     if damage == "flip":
         flip(path)
     elif damage == "truncate":
         path.write_bytes(path.read_bytes()[:10])
-    else:
+    elif damage == "remove":
         path.unlink()
+    elif damage in ("state", "about"):
+        shutil.rmtree(folder / "3" / damage)
+    else:
+        (folder / "3" / damage).unlink()
     with Checkpoints(folder) as checkpoints:
         restored = checkpoints.restore(state(0))
         assert same(restored.tree, state(2))
@@ -110,6 +117,41 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, capsys, damag
         checkpoints.wait()
         assert checkpoints.restore(state(0)).step == 3
     assert "step 3" in capsys.readouterr().err
+
+
+def test_what_a_killed_save_left_is_no_checkpoint(folder):
+    half = folder / "4.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "3" / "about", half / "about")
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore(state(0)).step == 3
+        checkpoints.save(4, state(4))
+        checkpoints.wait()
+        assert same(checkpoints.restore(state(0)).tree, state(4))
+    assert not half.exists()
+
+
+def test_a_reader_changes_nothing(folder, capsys):
+    """Another process may be writing the half one, and may want the damaged one looked at."""
+    half = folder / "4.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "3" / "about", half / "about")
+    flip(largest(folder, 3))
+    before = sorted(folder.rglob("*"))
+    reader = Checkpoints(folder, keep=None)
+    assert reader.about() == {"mark": 3}
+    found = reader.latest()
+    assert (found.step, found.tree[".dt"]) == (2, state(2).dt)
+    assert "step 3" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+    assert Checkpoints(folder.parent / "none", keep=None).latest() is None
+    assert not (folder.parent / "none").exists()
+
+
+def test_as_many_stay_as_were_wanted(tmp_path):
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in range(5):
+            checkpoints.save(step, state(step))
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 3, 4]
 
 
 def test_all_damaged(folder):

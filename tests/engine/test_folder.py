@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import pytest
 
@@ -99,11 +101,60 @@ def test_metrics_are_cut_back_to_the_restored_step(run):
     assert lines[0]["u"] is None
 
 
-def test_a_failed_write_leaves_the_old_file(run):
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, r"\(No space left on device\); make room there and try again\.$"),
+        (errno.EROFS, r"\(Read-only file system\); make the folder writable and try again\.$"),
+        (errno.EIO, r"\(Input/output error\); see to it and try again\.$"),
+    ],
+)
+def test_a_failed_write_leaves_the_old_file(run, number, told):
     def broken(partial):
         partial.write_text("half")
-        raise OSError("disk full")
+        raise OSError(number, os.strerror(number))
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"config\.yaml could not be written " + told):
         folder.replace_with(run / "config.yaml", broken)
     assert (run / "config.yaml").read_text() == "seed: 3\n"
+    assert {entry.name for entry in run.iterdir()} == {"config.yaml", "provenance.json"}
+
+
+def test_a_full_disk_under_the_metrics(run):
+    (run / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"metrics\.jsonl could not be written \(No space left"):
+        folder.append_metrics(run, {"phase": "train", "step": 10})
+
+
+def test_a_full_disk_under_a_new_run(tmp_path, about, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder.os, "fsync", full)
+        with pytest.raises(OSError, match=r"could not be written \(No space left"):
+            folder.create(tmp_path / "new", "seed: 4\n", about)
+    assert not list((tmp_path / "new").iterdir())
+    folder.create(tmp_path / "new", "seed: 4\n", about)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, about, monkeypatch):
+    def protected(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(folder.Path, "mkdir", protected)
+    with pytest.raises(OSError, match=r"new could not be written \(Read-only"):
+        folder.create(tmp_path / "new", "seed: 4\n", about)
+
+
+def test_a_run_of_a_newer_version(run):
+    values = folder.read_provenance(run)
+    values["versions"]["glassgrok"] = "99.1"
+    folder.write_json(run / "provenance.json", values)
+    with pytest.raises(ValueError, match=r"made by glassgrok 99\.1, but this is .*; upgrade"):
+        folder.open_run(run)
+
+
+def test_a_run_that_did_not_record_its_config(run):
+    with pytest.raises(ValueError, match="does not hold the config"):
+        folder.recorded_config(run)

@@ -29,14 +29,12 @@ def drive_of(grid, table, **changes):
     zero = np.float32(0)
     drive = Drive(
         table=np.asarray(table, np.float32),
-        reference=np.zeros(grid.size, np.float32),
         wall=np.zeros(len(grid.axes), np.float32),
         beta=zero,
         deposit=zero,
         matrices=(),
         dt=zero,
         friction=zero,
-        start=np.int32(0),
     )
     return drive._replace(**changes)
 
@@ -117,7 +115,7 @@ def measured(domain, points, slope=5.0, size=10, center=0.0):
     drive = drive_of(LINE, slope * LINE.axes[0].centers)
     keys = jax.random.key_data(jax.random.split(KEY, len(points)))
     walkers = Walkers(points.reshape(100, -1, size), None, keys.reshape(100, -1, 2))
-    heat = np.asarray(jax.jit(thermometer(flat, LINE))(walkers, drive), np.float64)
+    heat = np.asarray(jax.jit(thermometer(flat, LINE))(walkers, drive, 0), np.float64)
     return temperatures(heat.sum(axis=1))
 
 
@@ -179,12 +177,12 @@ def test_the_temperature_on_the_shell():
     flat = flatten(system, line, KEY)
     keys = jax.random.key_data(jax.random.split(KEY, len(points))).reshape(100, -1, 2)
     walkers = Walkers(points.reshape(100, -1, size), None, keys)
-    heat = jax.jit(thermometer(flat, line))(walkers, drive_of(line, slope * axis.centers))
+    heat = jax.jit(thermometer(flat, line))(walkers, drive_of(line, slope * axis.centers), 0)
     found, error = temperatures(np.asarray(heat, np.float64).sum(axis=1))
     assert error[:3].max() < 0.05
     assert (np.abs(found - 1)[:3] < 5 * error[:3]).all()
     # negative control: of points at T = 1 under a V 20 % steeper it says 1.2
-    heat = jax.jit(thermometer(flat, line))(walkers, drive_of(line, 1.2 * slope * axis.centers))
+    heat = jax.jit(thermometer(flat, line))(walkers, drive_of(line, 1.2 * slope * axis.centers), 0)
     found, error = temperatures(np.asarray(heat, np.float64).sum(axis=1))
     assert (np.abs(found - 1.2)[:3] < 5 * error[:3]).all()
     assert found[1] - 1 > 4 * error[1]

@@ -1,15 +1,12 @@
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 
-import jax
-import numpy as np
 import pytest
-import xarray as xr
-from jax.experimental.compilation_cache import compilation_cache
+from runs import stop_at
+from watched import differing
 
 from glassgrok import config as configs
 from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig
@@ -29,62 +26,12 @@ FIRST_OF_EACH = ("train", "starts", "ladder", "adaptation", "production")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Resumed runs need not compile again what the first one compiled."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield {name.upper(): str(value) for name, value in settings.items()}
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope="module")
 def uninterrupted(cache, tmp_path_factory):
     return run(tmp_path_factory.mktemp("reference") / "run", CONFIG)
 
 
-def results(folder):
-    """Everything that must be equal bit for bit."""
-    arrays = {}
-    for name in (folders.LANDSCAPE, folders.TRAINING):
-        for key, value in xr.load_dataset(folder / name, engine="h5netcdf").variables.items():
-            arrays[f"{name} {key}"] = value.values
-    for phase in ("train", "starts", "sample"):
-        steps = [int(p.name) for p in (folder / "checkpoints" / phase).iterdir()]
-        last = folder / "checkpoints" / phase / str(max(steps))
-        header = json.loads((last / "about" / "metadata").read_text())
-        arrays[f"{phase} {max(steps)}"] = np.array(header["sha256"])
-    lines = [line | {"seconds": 0} for line in folders.read_metrics(folder)]
-    return arrays | {"metrics": np.array(json.dumps(lines))}
-
-
 def assert_same(one, two):
-    one, two = results(one), results(two)
-    assert one.keys() == two.keys()
-    for name in one:
-        if one[name].dtype.kind in "fiu":
-            assert one[name].tobytes() == two[name].tobytes(), name
-        else:
-            assert (one[name] == two[name]).all(), name
-
-
-def stop_at(stage, count, number=signal.SIGTERM):
-    seen = []
-
-    def on_progress(now):
-        seen.append(now.stage)
-        if seen.count(stage) == count:
-            os.kill(os.getpid(), number)
-
-    return on_progress
+    assert differing(one, two) == []
 
 
 def test_a_run_leaves_what_it_should(uninterrupted):
@@ -169,16 +116,6 @@ def test_resume_needs_a_run(tmp_path):
     with pytest.raises(ValueError, match="not a glassgrok run"):
         run(tmp_path, CONFIG, resume=True)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_changed_config_is_noticed(cache, tmp_path):
-    folder = tmp_path / "run"
-    with pytest.raises(Stopped):
-        run(folder, CONFIG, kind="train", on_progress=stop_at("train", 2))
-    text = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(text.replace("seed: 0", "seed: 1"))
-    with pytest.raises(ValueError, match="was changed after the run began"):
-        run(folder, configs.load(folder / "config.yaml"), resume=True)
 
 
 def test_what_cannot_work_is_said_before_anything_is_written(tmp_path):

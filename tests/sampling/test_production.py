@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from glassgrok.engine.walkers import Samples
 from glassgrok.grid import Axis, Grid
+from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.production import (
     SEEN_BY,
     _travelled,
+    add,
     estimate,
     landscape,
     temperatures,
@@ -233,8 +236,7 @@ def test_round_trips():
     )
     ranges = [(0.2, 0.8), (-1, 0.5), (-1, 0.2), (0.5, 2), (0.1, 0.9), (-1, 2), (-1, 0.3), (0.5, 3)]
     for low, high in ranges:
-        tally = SimpleNamespace(low=np.full((1, 1, 1), low), high=np.full((1, 1, 1), high))
-        end, trips = _travelled(production, tally)
+        end, trips = _travelled(production, np.full((1, 1, 1), low), np.full((1, 1, 1), high))
         production = production._replace(end=end, trips=trips)
         told.append((int(end[0, 0, 0]), int(trips[0, 0, 0])))
     assert told == [(-1, 0), (0, 0), (0, 0), (1, 1), (1, 1), (0, 2), (0, 2), (1, 3)]
@@ -250,3 +252,58 @@ def test_temperatures_of_what_is_not_known():
     assert error[0] < 1e-3
     assert np.isnan(value[1:]).all()
     assert np.isnan(error[1:]).all()
+
+
+# --- counting a block -----------------------------------------------------------------------------
+
+
+def test_a_block_is_counted_as_by_hand():
+    """Visits, weights, extras and joint sums of each group, from 1,800 random samples."""
+    random = np.random.default_rng(0)
+    grid = Grid(Axis("u", -2.0, 2.0, 4), Axis("a", 0.0, 1.0, 5))
+    config = SamplerConfig(walkers=12, tile=2, groups=3, block=150, sync=10)
+    flat = SimpleNamespace(extras=("loss", "right"), hard=1)
+    size = (6, 150, 2)
+    samples = Samples(
+        bin=random.integers(0, grid.size + 1, size).astype(np.int32),
+        values=random.normal(size=(*size, 2)).astype(np.float32),
+        bias=(600 + random.normal(size=size)).astype(np.float32),
+        extras=random.choice([-0.1, 0.0, 0.3, 0.5, 1.0, np.inf], (*size, 2)).astype(np.float32),
+        temperature=np.ones(size, np.float32),
+        accepted=random.random(size) < 0.9,
+    )
+    samples.extras[..., 0] = random.normal(size=size)
+    reference = 600.0 + np.arange(grid.size) / 10
+    before = Production.zeros(flat, grid, config)
+    once = add(before, samples, 2, config, reference, (1, grid.axes[1]))
+    after = add(once, samples, AUDIT, config, reference, (1, grid.axes[1]))
+
+    visits, weight = np.zeros((3, 20), np.int64), np.zeros((3, 20))
+    extras, joint, seen = np.zeros((3, 20)), np.zeros((3, 2, 20, 5)), np.zeros((6, 2, 20), bool)
+    for tile, step, walker in np.ndindex(size):
+        index = samples.bin[tile, step, walker]
+        if index == grid.size:
+            continue
+        each = np.exp(float(samples.bias[tile, step, walker]) - reference[index])
+        visits[tile % 3, index] += 1
+        weight[tile % 3, index] += each
+        extras[tile % 3, index] += each * float(samples.extras[tile, step, walker, 0])
+        seen[tile, walker, index] = True
+        place = {0.0: 0, 0.3: 1, 0.5: 2, 1.0: 4}.get(
+            round(float(samples.extras[tile, step, walker, 1]), 3)
+        )
+        if place is not None:
+            joint[tile % 3, 0, index, place] += each
+            joint[tile % 3, 1, index, place] += each**2
+    for production, segments in ((once, [2]), (after, [2, AUDIT])):
+        for segment in range(SEGMENTS + 1):
+            counted = segment in segments
+            np.testing.assert_array_equal(production.visits[segment], counted * visits)
+            np.testing.assert_allclose(production.weight[segment], counted * weight, rtol=1e-12)
+        np.testing.assert_allclose(production.extras[:, 0], extras, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(production.joint, joint, rtol=1e-12)
+        np.testing.assert_array_equal(production.seen, seen)
+        assert production.steps == 1800
+        assert production.accepted == samples.accepted.sum()
+    assert not before.visits.any()  # what was given is left alone
+    assert not before.joint.any()

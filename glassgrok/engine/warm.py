@@ -1,0 +1,64 @@
+"""A warm start: V, dt and walls of one run for another of the same task, model and grid."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from glassgrok import config as configs
+from glassgrok.config import Config
+from glassgrok.engine import folder as folders
+from glassgrok.engine.checkpoint import Checkpoints
+from glassgrok.sampling.state import LADDER, Warm
+
+SAME = ("task", "model", "grid")  # sections that both runs must have alike
+
+
+class Found(NamedTuple):
+    """What was found in a run folder.
+
+    Attributes:
+        warm: what its walkers had come to.
+        step: where they were.
+    """
+
+    warm: Warm
+    step: int
+
+
+def read(path: Path, config: Config) -> Found:
+    """Read what a run with `config` may take over from the run in a folder, which stays as it is.
+
+    Raises:
+        ValueError: there is none, it is of something else, or it has no V yet.
+    """
+    folders.open_run(path)
+    _compare(path, folders.recorded_config(path), configs.plain(config))
+    latest = Checkpoints(path / folders.CHECKPOINTS / "sample", keep=None).latest()
+    if latest is None:
+        raise ValueError(f"{path} holds no checkpoint of a landscape; go on with that run first.")
+    if latest.about["stage"] == LADDER:
+        raise ValueError(
+            f"The run in {path} has no V yet, since it is in its ladder at step {latest.step:,}; "
+            "go on with it first."
+        )
+    return Found(Warm(*(latest.tree[f".{name}"] for name in Warm._fields)), latest.step)
+
+
+def _compare(path: Path, theirs: dict, ours: dict) -> None:
+    for name, axis in ours["grid"].items():
+        other = theirs["grid"][name]
+        if axis != other:
+            raise ValueError(
+                f"A warm start needs the same grid, but {name} goes {_span(other)} in {path} and "
+                f"{_span(axis)} here; change the axis here, or leave out --warm-start."
+            )
+    for name, (one, other) in configs.differences(theirs, ours).items():
+        if name.startswith(SAME):
+            raise ValueError(
+                f"A warm start needs the same task and model, but {name} is {configs.show(one)} "
+                f"in {path} and {configs.show(other)} here; change it here, or leave out "
+                "--warm-start."
+            )
+
+
+def _span(axis: dict) -> str:
+    return "from {low:g} to {high:g} in {bins} bins".format(**axis)

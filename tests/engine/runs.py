@@ -1,0 +1,28 @@
+"""What tests of runs share."""
+
+import os
+import signal
+
+from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig
+from glassgrok.sampling.config import SamplerConfig
+
+CONFIG = Config(
+    task=TaskConfig(modulus=5),
+    model=ModelConfig(d_model=8, heads=2, d_head=4, d_mlp=16),
+    training=None,
+    trained_starts=(),
+    grid=GridConfig(AxisConfig(-4.0, -0.25, 10), AxisConfig(0.0, 1.0, 5)),
+    sampler=SamplerConfig(steps=1500, walkers=16, tile=2, groups=8, block=50, ladder_steps=100),
+)
+
+
+def stop_at(stage, count, number=signal.SIGTERM):
+    """An on_progress that sends this process a signal after so many blocks of a stage."""
+    seen = []
+
+    def on_progress(now):
+        seen.append(now.stage)
+        if seen.count(stage) == count:
+            os.kill(os.getpid(), number)
+
+    return on_progress
