@@ -1,35 +1,49 @@
-"""Walker-steps/s of the landscape step, and the share that is not the forward and backward pass.
+"""Walker-steps/s of a run against the number of walkers, and what the time of a step goes to.
 
-    python experiments/benchmarks/step.py [--scale quick | cpu | paper] [--out FILE.json]
+    python experiments/benchmarks/step.py [--scale quick | cpu | paper] [--out FOLDER]
 
-The block of the engine (noise, V, deposits, counts, collectives, host) is timed against the same
-walkers' forward and backward pass alone, in one process, in turn, the best of several rounds each.
+Blocks of a run, with all that the host does between them, are timed against the same walkers'
+forward and backward pass, noise and sums alone, in one process, in turn, the best of several rounds
+each. Leaves step.json and step.png.
 """
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
-import glassgrok as gg
+from glassgrok.engine import startup
 from glassgrok.engine.folder import provenance
-from glassgrok.sampling.blocks import drive_of
-from glassgrok.sampling.state import build, initialise
+from glassgrok.sampling.timing import PARTS
 
-# modulus, widths, walkers, tile, steps of a block
-SIZES = {
-    "p13": (13, dict(d_model=32, heads=4, d_head=8, d_mlp=64), 16, 2, 100),
-    "p17": (17, dict(d_model=32, heads=4, d_head=8, d_mlp=128), 16, 2, 100),
-    "p67": (67, dict(), 4, 1, 5),
-    "p67 wide": (67, dict(), 64, 8, 20),
+P13 = dict(d_model=32, heads=4, d_head=8, d_mlp=64)
+P17 = dict(d_model=32, heads=4, d_head=8, d_mlp=128)
+# name -> modulus, widths, steps of a block, (walkers, tile) of each row
+CPU = {
+    "p13": (13, P13, 200, [(1, 1), (2, 1), (4, 1), (4, 2), (8, 2), (16, 1), (16, 2), (16, 4),
+                           (16, 8), (32, 2), (64, 2), (128, 2), (256, 2)]),
+    "p17": (17, P17, 100, [(16, 1), (16, 2), (16, 4), (16, 8)]),
+    "p67": (67, {}, 10, [(2, 1), (4, 1), (4, 2), (8, 1)]),
+}  # fmt: skip
+SCALES = {
+    "quick": {"p13": (13, P13, 20, [(2, 1), (4, 2)])},
+    "cpu": CPU,
+    "paper": {  # on a GPU one tile takes all walkers, so that each launch is large
+        "p13": (13, P13, 200, [(n, n) for n in (1, 8, 64, 512, 4096)]),
+        "p67": (67, {}, 20, [(n, n) for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)]),
+    },
 }
-SCALES = {"quick": ["p13"], "cpu": ["p13", "p17", "p67"], "paper": ["p13", "p17", "p67 wide"]}
+COLOURS = {"passes": "0.75", "noise": "C0", "rest": "C1", "sums": "C2", "host": "C3"}
+TOLD = {
+    "passes": "forward and backward pass",
+    "noise": "noise",
+    "rest": "V, kick, drift, writing down",
+    "sums": "sums of visits",
+    "host": "host",
+}
 
 
 @dataclass(frozen=True)
@@ -38,79 +52,92 @@ class Options:
 
     Attributes:
         scale: quick for a test, cpu for two cores, paper for a GPU.
-        rounds: timings of each; the best counts.
-        out: JSON file for the numbers.
+        rounds: timings of each part; the best counts.
+        out: folder for the numbers and the picture.
     """
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
     rounds: int = 5
-    out: Path = Path("figures/benchmarks/step.json")
+    out: Path = Path("figures/benchmarks")
 
 
-def best(run, rounds: int) -> float:
-    """Seconds of the fastest of several runs, after one that compiles."""
-    jax.block_until_ready(run())
-    seconds = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        jax.block_until_ready(run())
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+def measure(modulus: int, widths: dict, block: int, walkers: int, tile: int, rounds: int) -> dict:
+    """Time one row."""
+    import jax
 
+    import glassgrok as gg
+    from glassgrok.sampling import timing
 
-def measure(name: str, rounds: int) -> dict:
-    """Time one size."""
-    modulus, widths, walkers, tile, block = SIZES[name]
     task = gg.modular("x+y", modulus, 0.5)
     system = gg.network(gg.Transformer(modulus + 1, **widths), task)
     grid = gg.Grid(gg.Axis("ln_loss", -8, 2, 40), gg.Axis("test_accuracy", 0, 1, 20))
     config = gg.SamplerConfig(
-        walkers=walkers, tile=tile, groups=1, dt=1e-5, ladder_steps=0, block=block, sync=5
+        steps=40 * block,
+        walkers=walkers,
+        tile=tile,
+        groups=1,
+        ladder_steps=0,
+        dt=timing.GENTLE,
+        block=block,
+        sync=10,
     )
-    program = build(system, grid, config, jax.random.key(0))
-    state = initialise(program, system, jax.random.key(0))
-    drive = drive_of(program, state)
-    holder = [state.walkers]
+    found = timing.measure(system, grid, config, rounds=rounds)
+    jax.clear_caches()
+    about = {"walker_steps_per_second": found.rate, "shares": found.shares}
+    return found._asdict() | {"tile": tile} | about
 
-    def whole():
-        holder[0], tally, visits = program.run(holder[0], drive)
-        return np.asarray(visits), program.devices.gather(tally)
 
-    def gradient(x):
-        values, pull, _ = jax.vjp(program.flat.observe, x, has_aux=True)
-        return pull(jnp.ones_like(values))[0]
-
-    def tile_passes(x):
-        # The result feeds the next pass, so that none is dropped.
-        return jax.lax.fori_loop(0, block, lambda _, y: y - 1e-9 * jax.vmap(gradient)(y), x)
-
-    passes = program.devices.each(lambda tiles: jax.lax.map(tile_passes, tiles))
-    position = jnp.array(holder[0].position)
-    with_engine = best(whole, rounds)
-    alone = best(lambda: passes(position), rounds)
-    steps = walkers * block
-    return {
-        "parameters": program.flat.size,
-        "walkers": walkers,
-        "walker_steps_per_second": steps / with_engine,
-        "passes_per_second": steps / alone,
-        "share_not_passes": 1 - alone / with_engine,
-    }
+def draw(results: dict, path: Path) -> None:
+    """Rates against walkers, and the shares of each row."""
+    figure = Figure(figsize=(12, 4.8), layout="constrained", dpi=100)
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.3])
+    for name, rows in results.items():
+        each = {}
+        for row in rows:  # of several tiles the fastest
+            each.setdefault(row["walkers"], []).append(row["walker_steps_per_second"])
+        number = rows[0]["parameters"]
+        left.plot(
+            list(each), [max(rates) for rates in each.values()], "o-",
+            label=f"{name}, {number:,} parameters",
+        )  # fmt: skip
+    left.set(xscale="log", yscale="log", xlabel="walkers", ylabel="walker-steps/s")
+    left.legend()
+    rows = [(name, row) for name, rows in results.items() for row in rows]
+    names = [f"{name}: {row['walkers']} in tiles of {row['tile']}" for name, row in rows]
+    before = [0.0] * len(rows)
+    for part in PARTS:
+        shares = [100 * row["shares"][part] for _, row in rows]
+        right.barh(names, shares, left=before, color=COLOURS[part], label=TOLD[part])
+        before = [a + b for a, b in zip(before, shares, strict=True)]
+    right.invert_yaxis()
+    right.set(xlabel="% of the time of a step", xlim=(0, 100))
+    right.axvline(90, color="k", linestyle=":", linewidth=1)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=5)
+    figure.savefig(path)
 
 
 def main(options: Options) -> None:
-    """Time every size of the scale and write the numbers."""
-    results = {name: measure(name, options.rounds) for name in SCALES[options.scale]}
-    for name, row in results.items():
-        print(
-            f"{name}: {row['parameters']} parameters, "
-            f"{row['walker_steps_per_second']:.1f} walker-steps/s, "
-            f"{100 * row['share_not_passes']:.0f} % not forward and backward pass"
-        )
+    """Time every row of the scale; write and draw the numbers."""
+    startup.split_cpu(tiles=startup.cores())
+    import jax
+
+    results = {}
+    for name, (modulus, widths, block, rows) in SCALES[options.scale].items():
+        for walkers, tile in rows:
+            row = measure(modulus, widths, block, walkers, tile, options.rounds)
+            results.setdefault(name, []).append(row)
+            told = ", ".join(f"{part} {share:.1%}" for part, share in row["shares"].items())
+            print(
+                f"{name}, {walkers} walkers in tiles of {tile} on {row['devices']}: "
+                f"{row['walker_steps_per_second']:,.4g} walker-steps/s; {told}",
+                flush=True,
+            )
     about = provenance("benchmark", 0, f"step.py --scale {options.scale}")
     about["devices"] = [f"{d.platform} {d.device_kind}" for d in jax.local_devices()]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"provenance": about, "results": results}, indent=1) + "\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    told = json.dumps({"provenance": about, "results": results}, indent=1)
+    (options.out / "step.json").write_text(told + "\n")
+    draw(results, options.out / "step.png")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""How long `glassgrok sample` compiles: with an empty cache, and with what that left in it.
+
+    python experiments/benchmarks/compilation.py [--out FILE.json]
+
+Each row is two processes, one after the other: the whole command, with few steps of every stage,
+so that all its programs are there. Counted is the time in which any thread traces, lowers, compiles
+or fetches a program; beside it the seconds from the start of the process to its first block.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from glassgrok.engine.folder import provenance
+
+FEW = {
+    "--training.steps": 20,
+    "--training.block": 10,
+    "--sampler.steps": 1000,
+    "--sampler.ladder-steps": 10,
+    "--sampler.ladder-ratio": 1000.0,
+    "--sampler.block": 10,
+}
+ROWS = {
+    "quickstart, p = 17": {},
+    "paper, p = 67": {
+        "--task.modulus": 67,
+        "--model.d-model": 128,
+        "--model.d-head": 32,
+        "--model.d-mlp": 512,
+        "--training.seeds": 1,
+        "--sampler.steps": 60,
+        "--sampler.walkers": 8,
+        "--sampler.tile": 1,
+    },
+}
+PROGRAM = """
+import json, sys, time
+began = time.time()
+import jax
+from glassgrok import cli, terminal
+
+out, spans, first = sys.argv.pop(1), [], []
+
+def listen(event, seconds, **_):
+    if event.startswith(("/jax/core/compile", "/jax/compilation_cache/cache_retrieval")):
+        spans.append((time.time() - seconds, time.time()))
+
+jax.monitoring.register_event_duration_secs_listener(listen)
+lines = terminal._lines
+
+def watched():
+    show = lines()
+    def told(now):
+        if now.stage == "ladder":
+            first.append(time.time() - began)
+        show(now)
+    return told
+
+terminal._lines = watched
+code = cli.main(sys.argv[1:])
+total, end = 0.0, 0.0
+for start, stop in sorted(spans):
+    total, end = total + max(0.0, stop - max(start, end)), max(end, stop)
+found = {"compiling": total, "first_block": first[0], "whole": time.time() - began}
+json.dump(found, open(out, "w"))
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to time.
+
+    Attributes:
+        out: JSON file for the numbers.
+    """
+
+    out: Path = Path("figures/benchmarks/compilation.json")
+
+
+def once(changes: dict, where: Path, name: str) -> dict:
+    """Seconds of one process."""
+    (where / "run.yaml").write_text("seed: 0\n")
+    words = [str(word) for pair in (FEW | changes).items() for word in pair]
+    command = [sys.executable, "-c", PROGRAM, str(where / f"{name}.json"), "sample"]
+    command += [str(where / "run.yaml"), "--out", str(where / name), *words]
+    # As a user has it: nothing in the environment says what to keep, but where.
+    environment = os.environ | {"XDG_CACHE_HOME": str(where / "cache")}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=900)
+    return json.loads((where / f"{name}.json").read_text())
+
+
+def main(options: Options) -> None:
+    """Time every row, print and write."""
+    results = {}
+    for name, changes in ROWS.items():
+        with tempfile.TemporaryDirectory() as where:
+            results[name] = {kind: once(changes, Path(where), kind) for kind in ("cold", "warm")}
+        for kind, found in results[name].items():
+            told = ", ".join(f"{what.replace('_', ' ')} {s:.1f} s" for what, s in found.items())
+            print(f"{name}, {kind}: {told}", flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    about = provenance("benchmark", 0, "compilation.py")
+    told = json.dumps({"provenance": about, "results": results}, indent=1)
+    options.out.write_text(told + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,161 @@
+"""Weak scaling: the same walkers a device on more devices or more processes, and the sums' share.
+
+    python experiments/benchmarks/scaling.py [--out FILE.json]
+
+Each row is a run of its own: `devices` forced CPU devices in each of `processes` processes, which
+join on loopback. With more of them than cores the rate must fall; the collectives' share of a block
+is what is looked at. Then what the same numbers say of 64 GPUs.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+# processes, devices of each
+ROWS = [(1, 1), (1, 2), (1, 4), (2, 1), (4, 1), (2, 2)]
+WALKERS, TILE, BLOCK, SYNC = 8, 2, 100, 10  # of each device
+MODULUS, WIDTHS = 13, dict(d_model=32, heads=4, d_head=8, d_mlp=64)
+
+# The model of 64 GPUs: what is known of a cluster, and what is aimed at.
+GPUS, LATENCY, BANDWIDTH = 64, 30e-6, 5e9  # seconds of one hop, bytes/s of a link
+GPU_RATE, GPU_WALKERS, GPU_BINS = 10_000.0, 64, 60 * 40
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to time.
+
+    Attributes:
+        rounds: timings of each part; the best counts.
+        out: JSON file for the numbers.
+        worker: processes, devices, index and port; set by the script itself.
+    """
+
+    rounds: int = 5
+    out: Path = Path("figures/benchmarks/scaling.json")
+    worker: tuple[int, int, int, int] | None = None
+
+
+def work(processes: int, devices: int, index: int, port: int, rounds: int) -> None:
+    """One process of a row; the first prints what was measured."""
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", devices)
+    from glassgrok.engine.processes import first, join
+
+    if processes > 1:
+        join(f"127.0.0.1:{port}", processes, index)
+    import glassgrok as gg
+    from glassgrok.sampling.timing import measure
+
+    task = gg.modular("x+y", MODULUS, 0.5)
+    system = gg.network(gg.Transformer(MODULUS + 1, **WIDTHS), task)
+    grid = gg.Grid(gg.Axis("ln_loss", -8, 2, 40), gg.Axis("test_accuracy", 0, 1, 20))
+    config = gg.SamplerConfig(
+        walkers=WALKERS * processes * devices,
+        tile=TILE,
+        groups=1,
+        dt=1e-5,
+        ladder_steps=0,
+        block=BLOCK,
+        sync=SYNC,
+    )
+    timing = measure(system, grid, config, devices, rounds=rounds)
+    if first():
+        print(json.dumps(timing._asdict() | {"rate": timing.rate, "shares": timing.shares}))
+
+
+def row(processes: int, devices: int, rounds: int) -> dict:
+    """Run a row in processes of its own."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    total = processes * devices
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        "NPROC": str(4 * total),
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--rounds", str(rounds), "--worker"]
+            + [str(n) for n in (processes, devices, index, port)],
+            env=environment,
+            stdout=subprocess.PIPE if index == 0 else subprocess.DEVNULL,
+            text=True,
+        )
+        for index in range(processes)
+    ]
+    told, _ = started[0].communicate(timeout=900)
+    if any(process.wait() for process in started):
+        raise SystemExit(f"{processes} processes with {devices} devices failed.")
+    return json.loads(told.splitlines()[-1])
+
+
+def model() -> dict:
+    """Cost of the collectives on 64 GPUs, from bytes, hops and the aim for the rate of a card.
+
+    An all-reduce over n cards in a ring sends 2 (n - 1)/n of its bytes through each link, and an
+    all-gather (n - 1)/n of what all hold together; both take about log2(n) hops at least.
+    """
+    hops = GPUS.bit_length() - 1
+    step = GPU_WALKERS / GPU_RATE
+    visits = 4 * GPU_BINS  # int32
+    reduce = hops * LATENCY + 2 * visits / BANDWIDTH
+    # bin, u, A, V, three extras, temperature: 4 bytes each, and a bool
+    sample = 8 * 4 + 1
+    block = 1000
+    samples = sample * GPU_WALKERS * GPUS * block
+    gather = 9 * hops * LATENCY + samples / BANDWIDTH  # an array at a time
+    return {
+        "gpus": GPUS,
+        "assumed": {
+            "seconds_per_hop": LATENCY,
+            "bytes_per_second": BANDWIDTH,
+            "walker_steps_per_second_and_gpu": GPU_RATE,
+            "walkers_per_gpu": GPU_WALKERS,
+            "bins": GPU_BINS,
+            "sync": SYNC,
+            "block": block,
+        },
+        "seconds_per_step": step,
+        "bytes_per_sum": visits,
+        "seconds_per_sum": reduce,
+        "bytes_per_block": samples,
+        "seconds_per_block_gathered": gather,
+        "share_of_sums": reduce / (SYNC * step),
+        "share_of_gathering": gather / (block * step),
+        "efficiency": 1 / (1 + reduce / (SYNC * step) + gather / (block * step)),
+    }
+
+
+def main(options: Options) -> None:
+    """Time every row and write the numbers."""
+    if options.worker is not None:
+        work(*options.worker, options.rounds)
+        return
+    from glassgrok.engine.folder import provenance
+
+    rows = {f"{p} x {d}": row(p, d, options.rounds) for p, d in ROWS}
+    base = rows["1 x 1"]["rate"]
+    print("processes x devices | walker-steps/s | of 1 x 1, a device | sums | host")
+    for name, found in rows.items():
+        shares = found["shares"]
+        print(
+            f"{name:>19} | {found['rate']:>14,.0f} | "
+            f"{found['rate'] / base / found['devices']:>18.0%} | {shares['sums']:>4.1%} | "
+            f"{shares['host']:>4.1%}"
+        )
+    about = provenance("benchmark", 0, "scaling.py")
+    told = {"provenance": about, "results": rows, "model": model()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
