@@ -77,7 +77,7 @@ def _filled(width, leaf):
             f"A leaf of Box.half_width has the shape {np.shape(width)}, but the parameters there "
             f"have {leaf.shape}; give one number or an array of that shape."
         )
-    return jnp.broadcast_to(jnp.asarray(width, leaf.dtype), leaf.shape)
+    return np.broadcast_to(np.asarray(width, leaf.dtype), leaf.shape)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import numpy as np
 
 from glassgrok.grid import Grid
 
+LARGEST = 80.0  # nats, whose exp float32 can hold
+
 
 def _padded(table, axes: int, numpy):
     """The table with one more row on each side of each axis, continued linearly."""
@@ -61,6 +63,11 @@ def interpolate(grid: Grid, table, wall, values):
         index = tuple(cell + side for cell, side in zip(cells, sides, strict=True))
         total = total + weight * table[index]
     return total
+
+
+def canonical(beta, u):
+    """beta L = beta e^u, what drives the ladder; finite where e^u is not, as of no loss at all."""
+    return beta * jnp.exp(jnp.minimum(u, LARGEST))
 
 
 def bin_maximum(grid: Grid, table: np.ndarray) -> np.ndarray:

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 
 from glassgrok import cli
 
+COMMANDS = ("quickstart", "train", "sample", "resume", "show", "plot", "bench")
 TINY = """
 task: {modulus: 5}
 model: {d_model: 8, heads: 2, d_head: 4, d_mlp: 16}
@@ -48,7 +50,9 @@ def done(*words):
 def test_help_and_version_in_a_process(here):
     code, out, err = done("--help")
     assert (code, err) == (0, "")
-    assert all(word in out for word in ("quickstart", "train", "sample", "resume", "show", "plot"))
+    assert all(
+        word in out for word in ("quickstart", "train", "sample", "resume", "show", "plot", "bench")
+    )
     code, out, err = done("--version")
     assert (code, out.split()[0], err) == (0, "glassgrok", "")
 
@@ -60,13 +64,18 @@ def test_a_mistake_in_a_process(here):
     assert "Did you mean sample?" in err
 
 
-@pytest.mark.parametrize("command", ["quickstart", "train", "sample", "resume", "show", "plot"])
+@pytest.mark.parametrize(
+    "command", ["quickstart", "train", "sample", "resume", "show", "plot", "bench"]
+)
 def test_help_of_each_command(capsys, command):
     assert cli.main([command, "--help"]) == 0
     out = capsys.readouterr().out
     if command in ("quickstart", "train", "sample"):
         assert "--sampler.walkers" in out
         assert "--overwrite" in out
+    elif command == "bench":
+        assert "--tiles" in out
+        assert "--sampler.walkers" in out
     else:
         assert "DIR" in out
 
@@ -122,6 +131,23 @@ def test_train_then_overwrite(here, capsys):
     assert "steps: 60" in Path("a/config.yaml").read_text()
     assert cli.main(["train", "tiny.yaml", "--out", "a", "--overwrite"]) == 0
     assert "steps: 200" in Path("a/config.yaml").read_text()
+
+
+def test_bench(here, capsys):
+    code, told, err = done(
+        "bench", "tiny.yaml", "--rounds", "1", "--tiles", "--json", "numbers.json"
+    )
+    assert code == 0, err
+    assert "forward and backward pass" in told
+    assert "The whole job: about" in told
+    assert "--sampler.tile" in told
+    numbers = json.loads(Path("numbers.json").read_text())
+    assert numbers["sampling"]["walker_steps_per_second"] > 0
+    assert sum(numbers["sampling"]["shares"].values()) == pytest.approx(1)
+    assert {p.name for p in Path().iterdir()} == {"tiny.yaml", "numbers.json", "cache"}
+    assert cli.main(["bench", "tiny.yaml", "--rounds", "0"]) == 2
+    assert "rounds must be at least 1" in capsys.readouterr().err
+    assert cli.main(["bench", "absent.yaml"]) == 2
 
 
 def test_sample_interrupt_show_resume_show_plot(here, capsys):

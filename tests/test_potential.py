@@ -7,7 +7,7 @@ import pytest
 from scipy.interpolate import BSpline
 
 from glassgrok.grid import Axis, Grid
-from glassgrok.potential import bin_maximum, floored, interpolate
+from glassgrok.potential import bin_maximum, canonical, floored, interpolate
 
 LINE = Grid(Axis("u", -3.0, 1.0, 9))
 PLANE = Grid(Axis("u", -3.0, 1.0, 9), Axis("a", 0.0, 1.0, 5))
@@ -153,3 +153,12 @@ def test_the_floor():
     table = np.array([[0.0, -5.0, -50.0], [100.0, 60.0, 99.0]])
     np.testing.assert_array_equal(floored(table, 10.0), [[0, -5, -10], [100, 90, 99]])
     np.testing.assert_array_equal(floored(table[:, 0], 10.0), table[:, 0])
+
+
+def test_the_canonical_potential_of_a_variable_that_is_no_logarithm():
+    """Without the ladder any number may be the first variable; e^1000 must not become 0 * inf."""
+    for u in (-3.0, 0.5, 1000.0):
+        value, slope = jax.value_and_grad(canonical, 1)(jnp.float32(0), jnp.float32(u))
+        assert (float(value), float(slope)) == (0, 0)
+    value, slope = jax.value_and_grad(canonical, 1)(jnp.float32(3), jnp.float32(-2))
+    np.testing.assert_allclose([value, slope], 3 * np.exp(-2), rtol=1e-6)

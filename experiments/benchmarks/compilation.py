@@ -20,9 +20,11 @@ import tyro
 from glassgrok.engine.folder import provenance
 
 FEW = {
+    "--grid.ln-loss.low": -1.0,
+    "--grid.ln-loss.high": 3.0,  # where random networks are too
     "--training.steps": 20,
     "--training.block": 10,
-    "--sampler.steps": 1000,
+    "--sampler.steps": 400,
     "--sampler.ladder-steps": 10,
     "--sampler.ladder-ratio": 1000.0,
     "--sampler.block": 10,
@@ -35,7 +37,7 @@ ROWS = {
         "--model.d-head": 32,
         "--model.d-mlp": 512,
         "--training.seeds": 1,
-        "--sampler.steps": 60,
+        "--sampler.steps": 100,
         "--sampler.walkers": 8,
         "--sampler.tile": 1,
     },
@@ -93,7 +95,11 @@ def once(changes: dict, where: Path, name: str) -> dict:
     command += [str(where / "run.yaml"), "--out", str(where / name), *words]
     # As a user has it: nothing in the environment says what to keep, but where.
     environment = os.environ | {"XDG_CACHE_HOME": str(where / "cache")}
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=900)
+    done = subprocess.run(
+        command, env=environment, check=False, capture_output=True, text=True, timeout=900
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} failed: {done.stderr[-500:]}")
     return json.loads((where / f"{name}.json").read_text())
 
 

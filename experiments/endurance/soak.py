@@ -2,9 +2,9 @@
 
     python experiments/endurance/soak.py --minutes 60
 
-Every one to four minutes the run is ended by SIGKILL, SIGTERM or SIGINT and resumed. Then the same
-config runs without a kill, as long again. Leaves soak.json and soak.md; exit code 1 if anything was
-not as it should be.
+Every one to four minutes the run is ended by SIGKILL, SIGTERM or SIGINT and resumed, on one device
+or two. Beside it the same config runs on one device and is left in peace. Leaves soak.json and
+soak.md; exit code 1 if anything was not as it should be.
 """
 
 import json
@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 import numpy as np
 import tyro
@@ -32,7 +33,8 @@ BLOCKS = 1000  # at most, so that metrics.jsonl has a line for each
 SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 0, signal.SIGINT: 130}  # and the exit codes
 CLOCK = ("--checkpoint-seconds", "10")
 LOOK = 2.0  # seconds between two looks at the memory
-WARM_UP = 0.3  # share of a session that is left out of the slope, but at least 20 s
+WARM_UP = 0.3  # share of the run that is left out of the slope, but at least 20 s
+PARTS = 10  # whose means the slope goes through
 FLAT = 50.0  # MB an hour that memory may grow, beyond twice the standard error
 CONFIG = Config(
     task=TaskConfig(modulus=13),
@@ -72,18 +74,27 @@ def main(options: Options) -> int:
         (runs / "run.yaml").write_text(configs.dump(config))
         begin = ["sample", str(runs / "run.yaml"), *CLOCK]
         disturbed, whole = runs / "disturbed", runs / "whole"
+        words = [*begin, "--out", str(whole), "--devices", "1"]
+        peaceful, memory = Watched(words, whole, runs / "cache"), []
+        watching = Thread(target=lambda: memory.extend(watch(peaceful, 0, float("inf"))))
+        watching.start()
         kept, problems = disturb(options, begin, disturbed, runs / "cache")
+        watching.join()
+        code = peaceful.end()
         known = folders.read_provenance(disturbed)
-        code = Watched([*begin, "--out", str(whole)], whole, runs / "cache").end()
         problems += [f"the run left in peace ended with {code}"] if code else []
         different = differing(whole, disturbed) if not problems else ["not compared"]
-    slope, error = growth(kept)
+    peace = summary(
+        memory, None, code, False, {"stage": "done", "step": config.sampler.total_steps}
+    )
+    slope, error = growth(memory)
     found = {
         "minutes": options.minutes,
         "seed": options.seed,
         "steps": config.sampler.total_steps,
         "block": config.sampler.block,
         "walkers": config.sampler.walkers,
+        "left_in_peace": peace,
         "sessions": [{n: v for n, v in one.items() if n != "memory"} for one in kept],
         "memory_slope_mb_per_hour": slope,
         "memory_slope_error": error,
@@ -112,13 +123,14 @@ def sized(minutes: float, runs: Path) -> Config:
     (runs / "pilot.yaml").write_text(configs.dump(pilot))
     folder = runs / "pilot"
     words = ["sample", str(runs / "pilot.yaml"), "--out", str(folder), "--overwrite"]
+    words += ["--devices", "1"]
     if Watched(words, folder, runs / "cache").end():
         raise SystemExit(f"The pilot run failed; see {folder}.log.")
     lines = [r for r in folders.read_metrics(folder) if r["stage"] == "adaptation"]
     first, last = lines[1], lines[-1]
     rate = (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
     # Each kill costs a start and what was done since the last checkpoint.
-    return with_blocks(max(10, round(0.8 * 60 * minutes * rate / BLOCKS / 10) * 10), BLOCKS)
+    return with_blocks(max(10, round(0.75 * 60 * minutes * rate / BLOCKS / 10) * 10), BLOCKS)
 
 
 def with_blocks(block: int, count: int) -> Config:
@@ -133,6 +145,8 @@ def disturb(options: Options, begin: list[str], folder: Path, cache: Path):
     end = time.monotonic() + 60 * options.minutes
     while not (kept and folders.read_provenance(folder)["finished"]):
         words = ["resume", str(folder), *CLOCK] if kept else [*begin, "--out", str(folder)]
+        devices = random_.choice([1, 2])
+        words += ["--devices", str(devices)]
         process, before = Watched(words, folder, cache), sessions(folder)
         wait = 60 * random_.uniform(*options.between)
         number = random_.choice(list(SIGNALS))
@@ -146,7 +160,7 @@ def disturb(options: Options, begin: list[str], folder: Path, cache: Path):
             break
         wrong = [] if last_line(folder)["step"] == 0 else check(folder)
         problems += [f"session {len(kept) + 1}: {text}" for text in wrong]
-        kept.append(one | {"memory": memory})
+        kept.append(one | {"devices": devices, "memory": memory})
         told = {name: value for name, value in one.items() if name != "memory"}
         print(json.dumps(told), *wrong, flush=True)
     return kept, problems
@@ -184,23 +198,18 @@ def summary(memory, name: str | None, code: int, saving: bool, line: dict) -> di
     }
 
 
-def growth(kept: list[dict]) -> tuple[float, float]:
-    """Slope of memory after the warm-up, one for all sessions, MB an hour, and its error."""
-    parts = []
-    for one in kept:
-        data = np.array(one["memory"]).reshape(-1, 2)
-        data = data[data[:, 0] > max(20.0, WARM_UP * one["seconds"])]
-        if len(data) > 4:
-            parts.append(data - data.mean(axis=0))
-    if not parts:
+def growth(memory: list[tuple[float, float]]) -> tuple[float, float]:
+    """Slope of the memory after the warm-up in MB an hour, and its error.
+
+    Looks two seconds apart are not independent, so a line is drawn through the means of ten parts.
+    """
+    data = np.array(memory).reshape(-1, 2)
+    data = data[data[:, 0] > max(20.0, WARM_UP * data[-1, 0])] if len(data) else data
+    if len(data) < 10 * PARTS:
         return float("nan"), float("nan")
-    t, size = np.concatenate(parts).T
-    slope = (t @ size) / (t @ t)
-    # Looks two seconds apart are not independent: the error is that of the sessions' own slopes.
-    each = [(p[:, 0] @ p[:, 1]) / (p[:, 0] @ p[:, 0]) for p in parts]
-    weight = np.array([p[:, 0] @ p[:, 0] for p in parts])
-    spread = np.sqrt(np.sum(weight**2 * (each - slope) ** 2)) / weight.sum()
-    return float(3600 * slope), float(3600 * spread)
+    means = np.array([part.mean(axis=0) for part in np.array_split(data, PARTS)])
+    (slope, _), covariance = np.polyfit(*means.T, 1, cov=True)
+    return float(3600 * slope), float(3600 * np.sqrt(covariance[0, 0]))
 
 
 # --- sums -------------------------------------------------------------------------------------
@@ -250,15 +259,17 @@ def table(found: dict) -> str:
     kills = [one["signal"] for one in found["sessions"] if one["signal"]]
     counts = ", ".join(f"{kills.count(n)} {n}" for n in sorted(set(kills))) or "none"
     rows = [
-        "| session | ended by | in | at step | seconds | memory first, last, max (MB) |",
-        "|---|---|---|---|---|---|",
+        "| session | devices | ended by | in | at step | seconds | memory first, last, max (MB) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for i, one in enumerate(found["sessions"]):
         how = (one["signal"] or "its end") + (" in a save" if one["in_save"] else "")
         rows.append(
-            f"| {i + 1} | {how} | {one['stage']} | {one['step']:,} | {one['seconds']:.0f} | "
+            f"| {i + 1} | {one['devices']} | {how} | {one['stage']} | {one['step']:,} | "
+            f"{one['seconds']:.0f} | "
             f"{one['first_mb']:.0f}, {one['last_mb']:.0f}, {one['max_mb']:.0f} |"
         )
+    peace = found["left_in_peace"]
     equal = "no: " + ", ".join(found["different"]) if found["different"] else "bit for bit"
     return "\n".join(
         [
@@ -267,8 +278,10 @@ def table(found: dict) -> str:
             "",
             f"- Equal to a run left in peace: {equal}.",
             f"- Sums exact after each signal: {'; '.join(found['problems']) or 'yes'}.",
-            f"- Memory: {found['memory_slope_mb_per_hour']:+.1f} ± "
-            f"{found['memory_slope_error']:.1f} MB an hour within a session.",
+            f"- Memory of the run left in peace, over {peace['seconds'] / 60:.0f} minutes: "
+            f"{found['memory_slope_mb_per_hour']:+.1f} ± {found['memory_slope_error']:.1f} MB an "
+            f"hour; {peace['first_mb']:.0f} MB at first, {peace['last_mb']:.0f} at last, "
+            f"{peace['max_mb']:.0f} at most.",
             f"- Blocked by {found['saves']} checkpoints: {found['save_share']:.2%} of the time.",
             "",
             *rows,

@@ -126,10 +126,14 @@ class Devices:
             )
             return jax.jit(spread, donate_argnums=donate)
         # Where walkers would be dropped as unused, so would the device that they are on.
-        return _Each(jax.jit(one, donate_argnums=donate, keep_unused=True), len(self.local))
+        compiled = jax.jit(one, donate_argnums=donate, keep_unused=True)
+        return _Each(compiled, self.local)
 
     def map(self, run: Callable, shared: int = 0) -> Callable:
-        """Compile `run` for sharded arrays of walkers; the last `shared` arguments go to all."""
+        """Compile `run` for sharded arrays of walkers; the last `shared` arguments go to all.
+
+        It may return an array or a NamedTuple of arrays.
+        """
         each = self.each(run, 1, shared)
         return lambda walkers, *rest: self.join(each(self.split(walkers), *map(self.share, rest)))
 
@@ -179,22 +183,29 @@ class Devices:
 class _Each:
     """A program that every device compiles and runs for itself, all at the same time."""
 
-    def __init__(self, run: Callable, count: int):
-        self._run, self._count, self._compiled = run, count, False
+    def __init__(self, run: Callable, devices: tuple):
+        self._run, self._devices, self._compiled = run, devices, False
 
     def __call__(self, *given):
         calls = [
             partial(self._run, *(arg[i] if isinstance(arg, list) else arg for arg in given))
-            for i in range(self._count)
+            for i in range(len(self._devices))
         ]
-        if self._compiled:
-            found = [call() for call in calls]  # JAX does not wait for the results
-        else:
-            with ThreadPoolExecutor(self._count) as pool:
-                found = list(pool.map(lambda call: call(), calls))
-            self._compiled = True
+        # JAX does not wait for the results.
+        found = [call() for call in calls] if self._compiled else self._first(calls)
         several = type(found[0]) is tuple  # and not one NamedTuple
         return tuple(map(list, zip(*found, strict=True))) if several else found
+
+    def _first(self, calls: list) -> list:
+        self._run.trace(*calls[0].args)  # once, and not in each thread
+        # A GPU finds its kernels by trying. The first puts what it found into JAX's cache, whose
+        # keys name no GPU, so that the others take the same and round alike.
+        alone = 0 if self._devices[0].platform == "cpu" else 1
+        found = [call() for call in calls[:alone]]
+        with ThreadPoolExecutor(len(calls)) as pool:
+            found += pool.map(lambda call: call(), calls[alone:])
+        self._compiled = True
+        return found
 
 
 def allgather(tree) -> Any:

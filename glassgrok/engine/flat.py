@@ -41,7 +41,9 @@ def flatten(system: System, grid: Grid, key) -> FlatSystem:
         ValueError: the system does not observe one variable for each axis of the grid, or one of
             them is not a floating point scalar.
     """
-    params = system.init(key)
+    # Only shapes are needed; to draw numbers would compile a small program for each leaf.
+    shapes = jax.eval_shape(system.init, key)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     example, unravel = ravel_pytree(params)
     if not jnp.issubdtype(example.dtype, jnp.floating):
         raise ValueError(
@@ -93,36 +95,29 @@ def flatten(system: System, grid: Grid, key) -> FlatSystem:
     return FlatSystem(observe, unravel, system.domain.flat(params), example.size, names, hard)
 
 
-def examine(flat: FlatSystem, grid: Grid, positions: np.ndarray) -> None:
-    """Say what cannot be sampled, from a few points.
+def examine(grid: Grid, values: np.ndarray, squared: np.ndarray) -> None:
+    """Say what cannot be sampled, from some points.
 
     Args:
-        flat: the system.
-        grid: its axes.
-        positions: (n, D) points of the domain.
+        grid: the axes.
+        values: (n, axes) collective variables at points of the domain.
+        squared: (n, axes) |gradient|² of each.
 
     Raises:
         ValueError: a variable is nowhere finite, or has no gradient anywhere.
     """
-
-    def look(x):
-        values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
-        rows = jax.lax.map(lambda unit: pull(unit)[0], jnp.eye(len(values)))
-        return values, jnp.max(jnp.abs(rows), axis=1)
-
-    values, slopes = map(np.asarray, jax.jit(lambda x: jax.lax.map(look, x))(positions))
-    for i, axis in enumerate(grid.axes):
-        if not np.isfinite(values[:, i]).any():
+    for axis, seen, slopes in zip(grid.axes, values.T, squared.T, strict=True):
+        if not np.isfinite(seen).any():
             raise ValueError(
-                f"{axis.name} is {values[0, i]} at each of {len(values)} points of the domain "
+                f"{axis.name} is {seen[0]} at each of {len(seen)} points of the domain "
                 "where walkers would start; correct observe, or init and domain."
             )
-        if not (slopes[:, i] > 0).any():
-            what = "NaN" if np.isnan(slopes[:, i]).all() else "zero"
+        if not (slopes > 0).any():
+            what = "NaN" if np.isnan(slopes).all() else "zero"
             raise ValueError(
-                f"The gradient of {axis.name} is {what} at each of {len(values)} points of the "
-                f"domain (there {axis.name} is {np.nanmin(values[:, i]):g} to "
-                f"{np.nanmax(values[:, i]):g}), so nothing would drive the walkers along it; "
+                f"The gradient of {axis.name} is {what} at each of {len(seen)} points of the "
+                f"domain (there {axis.name} is {np.nanmin(seen):g} to "
+                f"{np.nanmax(seen):g}), so nothing would drive the walkers along it; "
                 "observe must change smoothly with the parameters, and init must not be where "
                 "it is stationary."
             )

@@ -11,7 +11,7 @@ import optax
 from glassgrok.engine.flat import FlatSystem
 from glassgrok.engine.walkers import Drive, Walkers
 from glassgrok.grid import Axis, Grid
-from glassgrok.potential import interpolate
+from glassgrok.potential import canonical, interpolate
 
 QUARTERS = 4
 SIGNS = 2  # folded into a step's key: its own stream of random numbers
@@ -40,13 +40,25 @@ def descend(flat: FlatSystem, target: float, steps: int = 400) -> Callable:
     return lambda positions: jax.lax.map(jax.vmap(one), positions)
 
 
-def squared_gradients(flat: FlatSystem) -> Callable:
-    """(tiles, tile, D) positions -> (tiles, tile, axes) |grad|² of each collective variable."""
+class Survey(NamedTuple):
+    """What `survey` finds at each walker.
+
+    Attributes:
+        values: (tiles, tile, axes) collective variables.
+        squared: (tiles, tile, axes) |grad|² of each.
+    """
+
+    values: Any
+    squared: Any
+
+
+def survey(flat: FlatSystem) -> Callable:
+    """(tiles, tile, D) positions -> Survey."""
 
     def one(x):
         values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
         rows = jax.lax.map(lambda unit: pull(unit)[0], jnp.eye(len(values)))
-        return jnp.sum(rows**2, axis=1)
+        return Survey(values, jnp.sum(rows**2, axis=1))
 
     return lambda positions: jax.lax.map(jax.vmap(one), positions)
 
@@ -57,14 +69,9 @@ def _potential(flat: FlatSystem, grid: Grid, drive: Drive, wall) -> Callable:
     def potential(x):
         values = flat.observe(x)[0]
         bias = interpolate(grid, drive.table, wall, values)
-        return bias + drive.beta * jnp.exp(values[0]), values[0]
+        return bias + canonical(drive.beta, values[0]), values[0]
 
     return potential
-
-
-def first_variable(flat: FlatSystem) -> Callable:
-    """(tiles, tile, D) positions -> (tiles, tile) u."""
-    return lambda positions: jax.lax.map(jax.vmap(lambda x: flat.observe(x)[0][0]), positions)
 
 
 class Probe(NamedTuple):

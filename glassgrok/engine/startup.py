@@ -10,9 +10,11 @@ from platformdirs import user_cache_path
 def keep_compiled() -> None:
     """Keep compiled programs in the user's cache folder, unless JAX was told of another one."""
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update(
-            "jax_compilation_cache_dir", str(user_cache_path("glassgrok") / "compiled")
-        )
+        folder = str(user_cache_path("glassgrok") / "compiled")
+        jax.config.update("jax_compilation_cache_dir", folder)
+        # Many small programs take seconds together; JAX would keep only large ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from glassgrok.dynamics import metropolis_step, middle_step, paper_step
 from glassgrok.engine.flat import FlatSystem
 from glassgrok.grid import Grid
-from glassgrok.potential import interpolate
+from glassgrok.potential import canonical, interpolate
 from glassgrok.sampling.wang_landau import deposit
 
 CHANCE = 1  # folded into a step's key: its own stream of random numbers
@@ -103,7 +103,7 @@ def _look(flat: FlatSystem, grid: Grid, x, drive: Drive, table) -> Look:
 
     def potential(values):
         bias = interpolate(grid, table, drive.wall, values)
-        return bias + drive.beta * jnp.exp(values[0]), bias
+        return bias + canonical(drive.beta, values[0]), bias
 
     (felt, bias), slope = jax.value_and_grad(potential, has_aux=True)(values)
     return Look(values, extras, bias, felt, pull(-slope)[0])

@@ -171,7 +171,7 @@ def _stop_where_too_many_are_lost(program: Program, state: SamplerState, healthy
 
 def stiffness(program: Program, state: SamplerState, drive: Drive):
     """Probe a few walkers, from the lowest u to the highest."""
-    u = program.devices.gather(program.observe(state.walkers.position)).ravel()
+    u = program.devices.gather(program.survey(state.walkers.position)).values[..., 0].ravel()
     order = np.argsort(u)  # NaN last
     order = order[: max(1, np.isfinite(u).sum())]
     chosen = order[np.linspace(0, len(order) - 1, min(EXAMINED, len(order))).round().astype(int)]
@@ -197,7 +197,7 @@ def raise_wall(program: Program, state: SamplerState) -> SamplerState:
     axes, wall = program.grid.axes, program.config.wall
     if wall != "auto":
         return state._replace(wall=np.full(len(axes), float(wall)))
-    found = program.devices.gather(program.squared_gradients(state.walkers.position))
+    found = program.devices.gather(program.survey(state.walkers.position)).squared
     found = found.reshape(-1, len(axes))
     found = found[np.isfinite(found).all(axis=1)]
     if not len(found):

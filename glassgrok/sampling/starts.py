@@ -4,7 +4,6 @@ Groups that start from opposite ends and agree are worth more than groups that a
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Domain
 from glassgrok.sampling.config import STARTS
-from glassgrok.system import network
+from glassgrok.system import exact_products, forward, ln_loss, margins
 from glassgrok.tasks.task import Task
 
 LEARNING_RATE, BLOCK = 3e-3, 100
@@ -49,17 +48,13 @@ def trained_starts(
         `which` -> params.
     """
     labels, first, second = jax.random.split(key, 3)
-    wrong = replace(task, labels=_wrong_labels(task, labels))
-    tasks = dict(zip(STARTS, [(wrong, first), (task, second)], strict=True))
+    ways = {STARTS[0]: (_wrong_labels(task, labels), first), STARTS[1]: (task.labels, second)}
     told = on_block or (lambda done: None)
-    found = {}
-    for i, name in enumerate(which):
-        examples, key = tasks[name]
-        found[name] = _descend(
-            model, _all_examples(examples), domain, key, steps,
-            lambda done, before=i * steps: told(before + done),
-        )  # fmt: skip
-    return found
+    descend = _descent(model, task, domain, key)
+    return {
+        name: descend(*ways[name], steps, lambda done, before=i * steps: told(before + done))
+        for i, name in enumerate(which)
+    }
 
 
 def _wrong_labels(task: Task, key) -> np.ndarray:
@@ -69,31 +64,37 @@ def _wrong_labels(task: Task, key) -> np.ndarray:
     return np.where(task.test, occurring[(place + shift) % len(occurring)], task.labels)
 
 
-def _all_examples(task: Task) -> Task:
-    """Train on all; one stays out, since a task needs a test set."""
-    train = np.ones(len(task.train), bool)
-    train[np.flatnonzero(task.test)[0]] = False
-    return replace(task, train=train)
-
-
-def _descend(model, task: Task, domain: Domain, key, steps: int, told: Callable):
-    system = network(model, task, domain)
-    params = system.init(key)
-    inside = domain.flat(params)
-    x, unravel = ravel_pytree(params)
+def _descent(model, task: Task, domain: Domain, key) -> Callable:
+    """(labels, key, steps, told) -> params that are right on all examples with those labels."""
+    logits, everything = forward(model, task), np.ones(len(task.inputs), bool)
+    init = jax.jit(lambda key: model.init(key, task.inputs[:1]))
+    shapes = jax.eval_shape(init, key)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    inside, unravel = domain.flat(zeros), ravel_pytree(zeros)[1]
     optimizer = optax.adam(LEARNING_RATE)
 
-    def step(carry, _):
+    @exact_products
+    def loss(x, labels):
+        log_odds = jax.nn.logsumexp(margins(logits(unravel(x)), labels), axis=-1)
+        return jnp.exp(ln_loss(log_odds, everything))
+
+    def step(carry, labels):
         x, state = carry
-        gradient = jax.grad(lambda y: jnp.exp(system.observe(unravel(y))[0]))(x)
         # Optax's Adam raises a float to an integer power, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
-            update, state = optimizer.update(gradient, state)
-        return (inside.confine(x + update, update)[0], state), None
+            update, state = optimizer.update(jax.grad(loss)(x, labels), state)
+        return inside.confine(x + update, update)[0], state
 
-    advance = jax.jit(lambda carry: jax.lax.scan(step, carry, length=BLOCK)[0])
-    carry = inside.confine(x, x)[0], optimizer.init(x)
-    for done in range(0, steps, BLOCK):
-        carry = jax.block_until_ready(advance(carry))
-        told(min(done + BLOCK, steps))
-    return jax.tree.map(np.asarray, unravel(carry[0]))
+    @jax.jit
+    def advance(carry, labels):
+        return jax.lax.fori_loop(0, BLOCK, lambda _, carry: step(carry, labels), carry)
+
+    def run(labels, key, steps, told):
+        x = ravel_pytree(init(key))[0]
+        carry = inside.confine(x, x)[0], optimizer.init(x)
+        for done in range(0, steps, BLOCK):
+            carry = jax.block_until_ready(advance(carry, labels))
+            told(min(done + BLOCK, steps))
+        return jax.tree.map(np.asarray, unravel(carry[0]))
+
+    return run

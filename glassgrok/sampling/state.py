@@ -14,9 +14,8 @@ from glassgrok.engine.flat import FlatSystem, examine, flatten
 from glassgrok.engine.probes import (
     QUARTERS,
     descend,
-    first_variable,
     probe,
-    squared_gradients,
+    survey,
     thermometer,
 )
 from glassgrok.engine.walkers import Walkers
@@ -31,7 +30,7 @@ STAGES = (LADDER, ADAPTATION, PRODUCTION, DONE)
 NOTHING = np.zeros(0, np.float32)
 SEGMENTS = 4  # parts of the counted production, in the order of time
 AUDIT = SEGMENTS  # index of the part with half the time step, after them
-EXAMINED = 16  # walkers that the system is tried out at, and that stiffness is measured at
+EXAMINED = 16  # walkers that stiffness is measured at
 
 
 class Program(NamedTuple):
@@ -44,9 +43,8 @@ class Program(NamedTuple):
     run: Callable
     probe: Callable
     descend: Callable
-    squared_gradients: Callable
+    survey: Callable
     thermometer: Callable
-    observe: Callable
     matrices: tuple[np.ndarray, ...]
     starts: tuple[tuple[str, np.ndarray], ...]
 
@@ -206,9 +204,8 @@ def build(
         run=run,
         probe=probe(flat, grid),
         descend=chosen.map(descend(flat, grid.axes[0].low)),
-        squared_gradients=chosen.map(squared_gradients(flat)),
+        survey=chosen.map(survey(flat)),
         thermometer=chosen.map(thermometer(flat, grid), shared=2),
-        observe=chosen.map(first_variable(flat)),
         matrices=matrices,
         starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
     )
@@ -271,13 +268,14 @@ def initialise(program: Program, system: System, key, warm: Warm | None = None) 
     )
     if not climbs:
         host = host._replace(position=with_trained_starts(program, host.position))
-    every = max(1, config.walkers // EXAMINED)
-    examine(flat, grid, host.position.reshape(config.walkers, -1)[::every])
+    walkers = program.devices.scatter(host)
+    found = program.devices.gather(program.survey(walkers.position))
+    examine(grid, *(values.reshape(config.walkers, -1) for values in found))
     return SamplerState(
         stage=STAGES.index(LADDER if climbs else ADAPTATION),
         step=0,
         stage_step=0,
-        walkers=program.devices.scatter(host),
+        walkers=walkers,
         starting=host.position if climbs else NOTHING,
         anchor=NOTHING,
         ladder=Ladder.empty(config.walkers),

@@ -15,7 +15,6 @@ from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.sampler import advance
 from glassgrok.sampling.state import (
     ADAPTATION,
-    EXAMINED,
     PRODUCTION,
     Program,
     SamplerState,
@@ -144,13 +143,12 @@ def _divided(program: Program, seconds: dict[str, float]) -> Timing:
 
 def _around(program: Program, state: SamplerState) -> Grid:
     """A grid with as many bins, where the walkers are."""
-    points = program.devices.gather(state.walkers).position.reshape(-1, program.flat.size)
-    look = jax.jit(lambda x: jax.lax.map(lambda one: program.flat.observe(one)[0], x))
-    values = np.asarray(look(points[:: max(1, len(points) // EXAMINED)]))
+    seen = program.devices.gather(program.survey(state.walkers.position))
+    values = seen.values.reshape(-1, len(program.grid.axes))
     axes = []
-    for axis, seen in zip(program.grid.axes, values.T, strict=True):
-        reach = 10 * (seen.max() - seen.min()) + 1
-        low, high = float(seen.min() - reach), float(seen.max() + reach)
+    for axis, each in zip(program.grid.axes, values.T, strict=True):
+        reach = 10 * (each.max() - each.min()) + 1
+        low, high = float(each.min() - reach), float(each.max() + reach)
         axes.append(Axis(axis.name, low, high, axis.bins))
     return Grid(*axes)
 
