@@ -2,9 +2,10 @@
 
     python experiments/benchmarks/compilation.py [--out FILE.json]
 
-Each row is two processes, one after the other: the whole command, with few steps of every stage,
-so that all its programs are there. Counted is the time in which any thread traces, lowers, compiles
-or fetches a program; beside it the seconds from the start of the process to its first block.
+Each row is two processes, one after the other: the quickstart's networks and landscape with few
+steps of every stage, so that all programs are there. Counted is the time in which any thread
+traces, lowers, compiles or fetches a program; beside it the seconds from the start of the process
+to its first block.
 """
 
 import json
@@ -29,19 +30,7 @@ FEW = {
     "--sampler.ladder-ratio": 1000.0,
     "--sampler.block": 10,
 }
-ROWS = {
-    "quickstart, p = 17": {},
-    "paper, p = 67": {
-        "--task.modulus": 67,
-        "--model.d-model": 128,
-        "--model.d-head": 32,
-        "--model.d-mlp": 512,
-        "--training.seeds": 1,
-        "--sampler.steps": 100,
-        "--sampler.walkers": 8,
-        "--sampler.tile": 1,
-    },
-}
+ROWS = {"two devices": {"--devices": 2}, "one device": {"--devices": 1}}
 PROGRAM = """
 import json, sys, time
 began = time.time()

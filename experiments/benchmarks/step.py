@@ -23,10 +23,10 @@ P13 = dict(d_model=32, heads=4, d_head=8, d_mlp=64)
 P17 = dict(d_model=32, heads=4, d_head=8, d_mlp=128)
 # name -> modulus, widths, steps of a block, (walkers, tile) of each row
 CPU = {
-    "p13": (13, P13, 200, [(1, 1), (2, 1), (4, 1), (4, 2), (8, 2), (16, 1), (16, 2), (16, 4),
-                           (16, 8), (32, 2), (64, 2), (128, 2), (256, 2)]),
-    "p17": (17, P17, 100, [(16, 1), (16, 2), (16, 4), (16, 8)]),
-    "p67": (67, {}, 10, [(2, 1), (4, 1), (4, 2), (8, 1)]),
+    "p13": (13, P13, 200, [(1, 1), (2, 1), (4, 2), (16, 1), (16, 2), (16, 4), (16, 8), (64, 2),
+                           (256, 2)]),
+    "p17": (17, P17, 100, [(16, 2), (16, 4)]),
+    "p67": (67, {}, 50, [(2, 1), (8, 1)]),
 }  # fmt: skip
 SCALES = {
     "quick": {"p13": (13, P13, 20, [(2, 1), (4, 2)])},
@@ -72,7 +72,7 @@ def measure(modulus: int, widths: dict, block: int, walkers: int, tile: int, rou
     system = gg.network(gg.Transformer(modulus + 1, **widths), task)
     grid = gg.Grid(gg.Axis("ln_loss", -8, 2, 40), gg.Axis("test_accuracy", 0, 1, 20))
     config = gg.SamplerConfig(
-        steps=40 * block,
+        steps=100 * block,
         walkers=walkers,
         tile=tile,
         groups=1,

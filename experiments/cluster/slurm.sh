@@ -26,7 +26,8 @@ if [ -e "$out/config.yaml" ]; then
 else
     run=(glassgrok sample "$config" --out "$out")
 fi
-# Each task sees its own GPU alone, as srun binds them; Slurm tells glassgrok of the others.
+# Every task sees all GPUs of its node and takes the one of its own number; Slurm tells glassgrok of
+# the other tasks. So no --gpus-per-task here.
 srun --kill-on-bad-exit=1 "${run[@]}" --checkpoint-seconds 300
 
 # A run that was stopped exits with 0 as one that is finished does; only the first is put back.

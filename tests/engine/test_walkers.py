@@ -93,7 +93,12 @@ def by_hand(program, walkers, drive, steps, sync):
         return bias + drive.beta * jnp.exp(values[0]), (values, bias)
 
     force = jax.jit(jax.vmap(jax.grad(potential, has_aux=True), in_axes=(0, None)))
-    noise = jax.jit(
+
+    @jax.threefry_partitionable(False)
+    def noise(keys, t):
+        return drawn(keys, t)
+
+    drawn = jax.jit(
         jax.vmap(
             lambda key, t: jax.random.normal(
                 jax.random.fold_in(jax.random.wrap_key_data(key), t), (SIZE,)
