@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +72,18 @@ def work(processes: int, devices: int, index: int, port: int, rounds: int) -> No
         print(json.dumps(timing._asdict() | {"rate": timing.rate, "shares": timing.shares}))
 
 
-def row(processes: int, devices: int, rounds: int) -> dict:
-    """Run a row in processes of its own."""
+def row(processes: int, devices: int, rounds: int, cache: str) -> dict:
+    """Run a row in processes of its own; what one has compiled, others need not."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    total = processes * devices
     environment = os.environ | {
         "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-        "NPROC": str(4 * total),
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
+    if devices > os.cpu_count():  # else they wait for each other for ever; it costs speed
+        environment["NPROC"] = str(4 * devices)
     started = [
         subprocess.Popen(
             [sys.executable, __file__, "--rounds", str(rounds), "--worker"]
@@ -141,7 +144,8 @@ def main(options: Options) -> None:
         return
     from glassgrok.engine.folder import provenance
 
-    rows = {f"{p} x {d}": row(p, d, options.rounds) for p, d in ROWS}
+    with tempfile.TemporaryDirectory() as cache:
+        rows = {f"{p} x {d}": row(p, d, options.rounds, cache) for p, d in ROWS}
     base = rows["1 x 1"]["rate"]
     print("processes x devices | walker-steps/s | of 1 x 1, a device | sums | host")
     for name, found in rows.items():
