@@ -120,13 +120,15 @@ def add(
 
 def _with_hard(joint, group, index, weight, value, axis: Axis) -> np.ndarray:
     """Joint sums with the bin of the hard form; a value beyond its axis has none."""
-    joint = joint.copy()
+    _, _, bins, hard = joint.shape
     there = (value >= axis.low) & (value <= axis.high)
     place = np.floor((value[there] - axis.low) / axis.width).astype(int)
     place = np.minimum(place, axis.bins - 1)  # the upper end belongs to the axis
     group, index, weight = group[there], index[there], weight[there]
-    np.add.at(joint, (group, 0, index, place), weight)
-    np.add.at(joint, (group, 1, index, place), weight**2)
+    joint = joint.copy()
+    flat = joint.reshape(-1)  # NumPy adds ten times as fast by one index as by four
+    for kind, each in enumerate((weight, weight**2)):
+        np.add.at(flat, ((2 * group + kind) * bins + index) * hard + place, each)
     return joint
 
 
