@@ -64,7 +64,7 @@ def bench(
 
     found = timed(config.sampler)
     rates = {}
-    for tile in tiles(config.sampler) if try_tiles else ():
+    for tile in tiles(config.sampler, found.devices) if try_tiles else ():
         same = tile == config.sampler.tile
         rates[tile] = (found if same else timed(replace(config.sampler, tile=tile))).rate
     seconds = config.sampler.total_steps * found.step + found.compilation

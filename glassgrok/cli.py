@@ -45,7 +45,7 @@ class Usage(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """Options of where to run, which change no result.
+    """Options of where to run.
 
     Attributes:
         devices: accelerators to use, or parts to split the CPU into; none means all accelerators,
@@ -53,16 +53,16 @@ class Machine:
         coordinator: host:port of the first of several processes; inside srun Slurm tells it.
         processes: how many processes there are.
         process_id: which of them this is, from 0.
-        spread: jit lets each device run a program of its own, so that any number of devices and
-            processes gives the same bits; pmap and shard_map compile one program for all devices
-            of a process, in less time, whose bits are those of any number but one.
+        spread: jit, the default, runs the same one-device program on each device, so that any
+            number of devices and processes gives the same bits; pmap and shard_map compile one
+            program for all devices of a process, whose bits are those of any number but one.
     """
 
     devices: int | None = None
     coordinator: str | None = None
     processes: int | None = None
     process_id: int | None = None
-    spread: Literal["jit", "pmap", "shard_map"] = "jit"
+    spread: Literal["jit", "pmap", "shard_map"] | None = None
 
     def __post_init__(self):
         if self.devices is not None and self.devices < 1:
@@ -227,7 +227,7 @@ def _resume(words: list[str]) -> int:
 
     if run.finished(path) and not run.changes(path, options.config):
         print(f"The run in {path} is finished; 'glassgrok show {path}' tells its results.")
-        if not (path / folder.SUMMARY).exists():
+        if not (path / folder.SUMMARY).exists() and not _follows(options.machine):
             results.conclude(path)
         return 0
     kind = folder.read_provenance(path)["job"]
@@ -275,6 +275,10 @@ def _bench(words: list[str]) -> int:
         def __post_init__(self):
             if self.rounds < 1:
                 raise ValueError(f"rounds must be at least 1, but is {self.rounds}.")
+            if self.json is not None and not self.json.parent.is_dir():
+                raise ValueError(
+                    f"There is no folder {self.json.parent} for --json; make it first."
+                )
 
     options = _parse(Options, words, command)
     devices = _begin_jax(options.machine, options.config.sampler.tiles)
@@ -283,7 +287,7 @@ def _bench(words: list[str]) -> int:
 
     with processes.together():
         found = bench.bench(
-            options.config, devices, options.machine.spread, options.rounds, options.tiles
+            options.config, devices, options.machine.spread or "jit", options.rounds, options.tiles
         )
     if processes.first():
         print("\n".join(bench.describe(options.config, found)))
@@ -364,8 +368,11 @@ def _work(path: Path, options, kind: str, **how) -> int:
             )
         # Who sends SIGTERM, a scheduler say, has what it asked for; Ctrl-C broke off a command.
         return 0 if stop.signal == signal.SIGTERM else 128 + stop.signal
-    except processes.Abandoned as error:
+    except (ValueError, OSError, FloatingPointError) as error:
+        if processes.alone():
+            raise
         print(f"glassgrok: {error}", file=sys.stderr)
+        # All have been told of most mistakes; where one alone failed, the others' sums break.
         processes.leave(2)
     return 0
 
@@ -375,18 +382,22 @@ def _of_several(machine: Machine) -> bool:
     return machine.processes is not None or int(os.environ.get("SLURM_NTASKS", 1)) > 1
 
 
+def _follows(machine: Machine) -> bool:
+    """Whether another process is the first; known before JAX is there."""
+    return str(machine.process_id or os.environ.get("SLURM_PROCID", "0")) != "0"
+
+
 def _begin_jax(machine: Machine, tiles: int | None) -> int | None:
     """Set JAX up, before it looks for devices; returns how many of them the walkers shall use."""
     from glassgrok.engine import processes, startup
 
-    devices = machine.devices
     if tiles is not None:  # training runs on one device, with all cores
-        if devices is None and machine.processes is not None and "SLURM_PROCID" not in os.environ:
-            devices = 1  # processes that were started by hand may share the cores
-        startup.split_cpu(tiles, devices)
+        by_hand = machine.processes is not None and "SLURM_PROCID" not in os.environ
+        # Processes that were started by hand may share the cores.
+        startup.split_cpu(tiles, machine.devices or (1 if by_hand else None))
     startup.keep_compiled()
     processes.join(machine.coordinator, machine.processes, machine.process_id)
-    return devices
+    return machine.devices
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 All compute the same from what they gather; the first alone writes.
 """
 
+import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -18,6 +20,7 @@ SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", 
 # Seconds after which a process that has gone silent counts as dead, and that one which ends waits
 # for the others.
 SILENCE, GOODBYE = 20, 10
+GRACE = 3  # seconds that the first process leaves the others, to end before it
 ERRORS = {kind.__name__: kind for kind in (ValueError, OSError)}
 BROKEN = re.compile("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 LONGEST = 4096  # bytes of a sentence that the first process tells the others
@@ -100,6 +103,13 @@ def agree(flags: tuple[int, ...]) -> np.ndarray:
     return own if alone() else multihost_utils.process_allgather(own, tiled=True)
 
 
+def alike(text: str) -> bool:
+    """Whether all processes say the same."""
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.int32)
+    said = agree(tuple(int(word) for word in digest))
+    return bool((said == said[0]).all())
+
+
 def lead(action: Callable[[], object]) -> None:
     """Let the first process do something while the others wait.
 
@@ -146,7 +156,9 @@ def together():
 
 
 def leave(code: int) -> None:
-    """End this process at once; what JAX does at exit would wait for those that are gone."""
+    """End this process now; what JAX does at exit would wait for those that are gone."""
     sys.stdout.flush()
     sys.stderr.flush()
+    if first():  # it holds what joins them: the others end before it, in their own words
+        time.sleep(GRACE)
     os._exit(code)

@@ -5,6 +5,7 @@ checkpoints are made, and how often a run was interrupted, changes no bit of the
 """
 
 import io
+import json
 import signal
 import threading
 import time
@@ -30,7 +31,6 @@ from glassgrok.training import copies, init_training, training_blocks
 LINES = 1000  # of metrics.jsonl for each phase, at most; thinned by steps, not by the clock
 START_STEPS = 600  # updates of each trained start
 CHANGEABLE = "sampler.steps"  # of a run that has begun
-WATCH = 0.5  # seconds between two looks for what the first process shall have written
 WARM = "warm"  # phase whose checkpoint is what a run takes over from another
 
 
@@ -115,7 +115,7 @@ def run(
     resume: bool = False,
     kind: Literal["train", "sample"] = "sample",
     devices: int | None = None,
-    spread: engine_devices.Spread = "jit",
+    spread: engine_devices.Spread | None = None,
     overwrite: bool = False,
     checkpoint_seconds: float = 60.0,
     keep: int = 2,
@@ -132,7 +132,8 @@ def run(
             left as it is.
         kind: "train", or "sample" for training and landscape; a resumed run keeps its own.
         devices: number of devices for the walkers, None for as many as divide the tiles.
-        spread: how they share the work; see `Devices`.
+        spread: how they share the work; see `Devices`. "jit" if not given, and of a resumed run what
+            it began with.
         overwrite: replace a run that is in the folder.
         checkpoint_seconds: time between two checkpoints; it does not change the results.
         keep: how many of the latest checkpoints stay.
@@ -150,9 +151,15 @@ def run(
     """
     folder = Path(folder)
     if resume:
-        kind = folders.read_provenance(folders.open_run(folder))["job"]
+        known = folders.read_provenance(folders.open_run(folder))
+        kind, spread = known["job"], _same_spread(folder, spread, known["spread"])
         changes(folder, config)  # before anything is built
-    job = prepare(config, kind, devices, spread)
+    job = prepare(config, kind, devices, spread or "jit")
+    if not processes.alike(json.dumps([configs.plain(config), kind, devices, spread])):
+        raise ValueError(
+            "The processes of the run were given different configs or options; start all of them "
+            "with the same ones."
+        )
     if not resume:
         processes.lead(lambda: _create(folder, job, command, overwrite))
     with ExitStack() as stack, Signals() as signals:
@@ -164,12 +171,25 @@ def run(
         session = Session(folder, job, signals, checkpoint_seconds, keep, on_progress)
         keys = jax.random.split(jax.random.key(config.seed), 3)
         if config.training is not None:
-            _train(session, keys[0])
+            session.led("train", lambda: _train(session, keys[0]))
         if kind == "sample":
-            starts = _starts(session, keys[1]) if config.trained_starts else None
+            starts = None
+            if config.trained_starts:
+                session.led("starts", lambda: _train_starts(session, keys[1]))
+                starts = _starts(session, keys[1])
             _sample(session, keys[2], starts)
         processes.lead(lambda: session.record(finished=True))
     return folder
+
+
+def _same_spread(folder: Path, spread: str | None, before: str) -> str:
+    """What the run began with, since it rounds as that does."""
+    if spread not in (None, before):
+        raise ValueError(
+            f"The run in {folder} began with --spread {before}, and {spread} would round otherwise; "
+            "leave the option out."
+        )
+    return before
 
 
 def finished(folder: Path) -> bool:
@@ -227,7 +247,7 @@ def _create(folder: Path, job: Job, command: str, overwrite: bool) -> None:
     """Make the folder, with all that the run needs of others."""
     plain, kept = configs.plain(job.config), None
     about = folders.provenance(job.kind, job.config.seed, command)
-    about |= {"config": plain, "changes": [], "warm_start": None}
+    about |= {"config": plain, "changes": [], "warm_start": None, "spread": job.spread}
     if job.kind == "sample" and job.config.warm_start is not None:
         kept = warm.read(Path(job.config.warm_start), job.config)
         about["warm_start"] = {"run": plain["warm_start"], "step": kept.step}
@@ -284,10 +304,12 @@ class Decision(NamedTuple):
     Attributes:
         save: whether to make a checkpoint.
         signal: number of the signal that asks to stop, 0 for none.
+        done: whether the first process has done the phase.
     """
 
     save: bool
     signal: int
+    done: bool = False
 
 
 class Session:
@@ -364,20 +386,38 @@ class Session:
         number = self._signals.number
         return Decision(bool(number) or time.monotonic() - self._saved > self._seconds, number)
 
-    def decide_together(self) -> Decision:
+    def decide_together(self, done: bool = False) -> Decision:
         """The same for all processes: a signal to any of them stops all, the first one's clock
-        tells when to save."""
+        tells when to save, and it alone is ever done."""
         own = self.decide()
-        said = processes.agree((own.save, own.signal))
+        said = processes.agree((own.save, own.signal, done))
         number = int(said[:, 1].max())
-        return Decision(bool(said[0, 0]) or bool(number), number)
+        return Decision(bool(said[0, 0]) or bool(number), number, bool(said[0, 2]))
 
-    def wait_for(self, path: Path, phase: str) -> None:
-        """Wait until the first process has written something; raises Stopped after a signal."""
-        while not (path.is_file() or any(step.name.isdigit() for step in path.glob("*"))):
-            if number := self._signals.number:
-                raise Stopped(number, phase, 0, 0)
-            time.sleep(WATCH)
+    def led(self, phase: str, work: Callable[[], object]) -> None:
+        """Let the first process do a phase; the others take part in its decisions alone.
+
+        Raises:
+            Stopped: by a signal to any process.
+        """
+        if processes.first():
+            work()
+            decision = self.decide_together(done=True)
+        else:
+            decision = self.decide_together()
+            while not decision.done and not decision.signal:
+                decision = self.decide_together()
+        if decision.signal:
+            self.stop(lambda: None, decision.signal, phase, 0, 0)
+
+    def stop(self, wait: Callable[[], object], number: int, phase: str, step: int, total: int):
+        """Stop all processes, none before what the first `wait`s for is on the disk.
+
+        Raises:
+            Stopped: always.
+        """
+        processes.lead(wait)
+        raise Stopped(number, phase, step, total)
 
     def tell(self, phase: str, stage: str, step: int, total: int, many: int, values: dict, keep):
         """Show the progress, and keep a line of it where `keep` says so."""
@@ -404,8 +444,6 @@ def _thin(step: int, block: int, total: int) -> bool:
 def _train(session: Session, key) -> None:
     """Train, from the last checkpoint if there is one; leaves training.nc."""
     path = session.folder / folders.TRAINING
-    if not processes.first():
-        session.wait_for(path, "train")
     if path.exists():
         return
     config, job = session.config.training, session.job
@@ -426,42 +464,47 @@ def _train(session: Session, key) -> None:
             session.tell("train", "train", step, config.steps, count, values, keep)
             done = parts[0]["step"].values[-1] == config.steps
             # The last two blocks may end at the same step; the second is the one to keep.
-            between, decision = step < config.steps, session.decide()
-            if done or (between and decision.save):
+            # Of the last block `led` asks, when all is written.
+            decision = session.decide_together() if step < config.steps else Decision(done, 0)
+            if decision.save:
                 data = np.frombuffer(parts[0].to_netcdf(engine="h5netcdf"), np.uint8)
                 tree = {"state": state, "history": data}
                 session.save(checkpoints, step, tree, {}, training_steps=step)
-            if between and decision.signal:
-                raise Stopped(decision.signal, "train", step, config.steps)
+            if decision.signal:
+                session.stop(checkpoints.wait, decision.signal, "train", step, config.steps)
         checkpoints.wait()
         data = parts[0].to_netcdf(engine="h5netcdf")
         folders.replace_with(path, lambda part: part.write_bytes(data))
-    if number := session.decide().signal:
-        raise Stopped(number, "train", config.steps, config.steps)
 
 
-def _starts(session: Session, key) -> dict:
-    """A memorising and a generalising network; trained once, then read."""
+def _train_starts(session: Session, key) -> None:
+    """Train a memorising and a generalising network, unless that is done."""
     job, which = session.job, session.config.trained_starts
     total = len(which) * START_STEPS
 
     def on_block(done):
         session.tell("starts", "starts", done, total, 1, {}, keep=done == total)
-        if number := session.decide().signal:
-            raise Stopped(number, "starts", done, total)
+        if number := session.decide_together().signal:
+            session.stop(lambda: None, number, "starts", done, total)
 
-    if not processes.first():
-        session.wait_for(session.folder / folders.CHECKPOINTS / "starts", "starts")
     with session.checkpoints("starts") as checkpoints:
-        shapes = jax.tree.map(lambda leaf: 0, jax.eval_shape(job.system.init, key))
-        names = dict.fromkeys(which, shapes)
-        starts = session.restore(checkpoints, "starts", names)
-        if starts is None:
+        if session.restore(checkpoints, "starts", _shapes(job, which, key)) is None:
             starts = trained_starts(
                 job.model, job.task, job.system.domain, key, START_STEPS, which, on_block
             )
             session.save(checkpoints, total, starts, {})
             checkpoints.wait()
+
+
+def _shapes(job: Job, which: tuple[str, ...], key) -> dict:
+    return dict.fromkeys(which, jax.tree.map(lambda _: 0, jax.eval_shape(job.system.init, key)))
+
+
+def _starts(session: Session, key) -> dict:
+    """The networks that were trained to start from."""
+    which = session.config.trained_starts
+    with session.checkpoints("starts") as checkpoints:
+        starts = session.restore(checkpoints, "starts", _shapes(session.job, which, key))
     # A restored dict is sorted, but which group starts where depends on the order.
     return {name: starts[name] for name in which}
 
@@ -474,6 +517,11 @@ def _sample(session: Session, key, starts) -> None:
     with session.checkpoints("sample") as checkpoints:
         state = sampler.initialise(program, job.system, key, _warm(session))
         restored = _restored(session, checkpoints, state)
+        if not processes.alike(f"{restored and (restored.stage, restored.step)}"):
+            raise ValueError(
+                f"The processes found different checkpoints in {checkpoints.path}; wait until the "
+                "file system shows all of them the same, and resume again."
+            )
         if restored is not None:
             state = restored._replace(walkers=program.devices.scatter(restored.walkers))
             state = sampler.reopen(program, state)
@@ -492,7 +540,7 @@ def _sample(session: Session, key, starts) -> None:
                     checkpoints, state.step, tree, sampler.described(state), walker_steps=done
                 )
             if decision.signal:
-                raise Stopped(decision.signal, stage, state.step, total)
+                session.stop(checkpoints.wait, decision.signal, stage, state.step, total)
         checkpoints.wait()
     landscape = sampler.current_landscape(program, state).with_attributes(
         task=job.task.name, seed=session.config.seed, walker_steps=state.step * config.walkers

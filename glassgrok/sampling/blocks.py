@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from glassgrok.engine.devices import allgather
 from glassgrok.engine.walkers import Drive, Samples
 from glassgrok.potential import bin_maximum
 from glassgrok.sampling.state import (
@@ -177,7 +178,9 @@ def stiffness(program: Program, state: SamplerState, drive: Drive):
     chosen = order[np.linspace(0, len(order) - 1, min(EXAMINED, len(order))).round().astype(int)]
     position = program.devices.pick(state.walkers.position, chosen)
     found = program.probe(position, drive, jax.random.key(state.step))
-    return jax.tree.map(np.asarray, found)
+    # The first process's: what each found for itself might be rounded otherwise, and dt with it.
+    every = allgather(jax.tree.map(lambda array: np.asarray(array)[None], found))
+    return jax.tree.map(lambda array: array[0], every)
 
 
 def set_time_step(program: Program, state: SamplerState) -> SamplerState:

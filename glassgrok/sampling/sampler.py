@@ -65,7 +65,12 @@ def advance(program: Program, state: SamplerState) -> tuple[SamplerState, Report
 
 
 def reopen(program: Program, state: SamplerState) -> SamplerState:
-    """A run that was at its end goes on with its production where its config now has more steps."""
+    """A run that was at its end goes on with its production where its config now has more steps.
+
+    The longer production is laid out as one that had been so long from the start: what was counted
+    stays in its segment, what comes is counted until the new audit. So a segment of such a run may
+    hold samples of two times.
+    """
     if finished(state) and state.step < program.config.total_steps:
         return state._replace(stage=STAGES.index(PRODUCTION))
     return state
@@ -79,6 +84,8 @@ def described(state: SamplerState) -> dict:
 def least_steps(config: SamplerConfig, stage: str, step: int, began: int) -> int:
     """The fewest `steps` that a run which has come so far can still end with.
 
+    One that was finished must be given so many that the longer production counts more of them.
+
     Args:
         config: as the run is to go on.
         stage: name of the stage that it is in.
@@ -90,9 +97,16 @@ def least_steps(config: SamplerConfig, stage: str, step: int, began: int) -> int
     # The production goes on from where it began; one that is to come begins a block from now.
     length = step - began if begun else 0
     first = began if begun else step + block
-    while config.layout(max(length, block)).counted < block:
+    already = length if stage == DONE else 0
+    length = max(length, block)
+
+    def enough() -> bool:
+        layout = config.layout(length)
+        return layout.counted >= block and layout.settling + layout.counted >= already + block
+
+    while not enough():
         length += block
-    return first + max(length, block)
+    return first + length
 
 
 def _parts(program: Program, state: SamplerState) -> tuple[int, int]:

@@ -79,7 +79,8 @@ def measure(
     """Time blocks of a run as `sample` does them, and their parts by themselves.
 
     All walkers stay where they are drawn, on a grid that is moved there and has as many bins as
-    the run's: how long a step takes does not depend on it. The parts are timed in turn, the best
+    the run's: how long a step takes does not depend on it. Left out is what a run does only some
+    twenty times, such as to measure the stiffness. The parts are timed in turn, the best
     of several rounds each, so that a moment at which the machine is busy does not count for one of
     them alone.
 
@@ -227,11 +228,12 @@ def _looped(program: Program, one: Callable, position) -> Callable:
     return lambda: run(position)
 
 
-def tiles(config: SamplerConfig) -> list[int]:
-    """The sizes of tiles that the walkers of a config can be cut into: powers of two."""
+def tiles(config: SamplerConfig, devices: int) -> list[int]:
+    """Sizes of tiles that the walkers of a config can be cut into on so many devices; powers of 2."""
     found, tile = [], 1
     while tile <= config.walkers // config.groups:
-        if config.walkers % (tile * config.groups) == 0:
+        count, rest = divmod(config.walkers, tile)
+        if rest == 0 and count % config.groups == 0 and count % devices == 0:
             found.append(tile)
         tile *= 2
     return found

@@ -78,7 +78,7 @@ def test_a_run_on_its_way_is_laid_out_by_the_new_number(halted, tmp_path):
 
 
 def test_fewer_steps_than_were_done(whole, halted):
-    for folder, told in [(whole, "has done 1,500; give at least 1,500"), (halted, "give at least")]:
+    for folder, told in [(whole, "has done 1,500; give at least 1,650"), (halted, "give at least")]:
         before = bytes_of(folder)
         with pytest.raises(ValueError, match=rf"changed from 1,500 to 400: the run .*{told}"):
             run(folder, with_steps(400), resume=True)
@@ -114,6 +114,18 @@ def test_nothing_else_may_change(whole, halted, tmp_path, changed, told):
     with pytest.raises(ValueError, match=told):
         run(edited, configs.load(edited / "config.yaml"), resume=True)
     assert bytes_of(edited) == before
+
+
+def test_more_steps_that_would_not_be_counted(whole):
+    with pytest.raises(ValueError, match=r"from 1,500 to 1,600: .* give at least 1,650"):
+        run(whole, with_steps(1600), resume=True)
+
+
+def test_a_run_goes_on_as_it_was_spread(halted, tmp_path):
+    folder = copy(halted, tmp_path)
+    assert folders.read_provenance(folder)["spread"] == "jit"
+    with pytest.raises(ValueError, match=r"began with --spread jit, and pmap would round"):
+        run(folder, CONFIG, resume=True, spread="pmap")
 
 
 def test_a_checkpoint_of_another_run(halted, tmp_path):

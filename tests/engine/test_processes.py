@@ -1,9 +1,11 @@
 """Two and four processes on loopback: the bits of one process, killed, stopped and resumed."""
 
 import os
+import resource
 import signal
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 from runs import CONFIG
@@ -12,6 +14,7 @@ from watched import Watched, differing, last_line, sessions
 from glassgrok import config as configs
 from glassgrok.engine import folder as folders
 from glassgrok.engine import processes
+from glassgrok.training import TrainingConfig
 
 WITHIN = 60  # seconds after which no process may wait for one that is dead
 
@@ -34,7 +37,7 @@ def together(programs):
     """Start several processes on one run; whatever is left of them is killed in the end."""
     started = []
 
-    def start(count, words, folder):
+    def start(count, words, folder, more=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -42,7 +45,8 @@ def together(programs):
             Watched(
                 [str(word) for word in words]
                 + ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count)]
-                + ["--process-id", str(index), "--checkpoint-seconds", "1"],
+                + ["--process-id", str(index), "--checkpoint-seconds", "1"]
+                + (more[index] if more else []),
                 folder,
                 programs,
             )
@@ -152,15 +156,51 @@ def test_the_others_end_where_the_first_dies(file, together, tmp_path):
     assert two[1].end(seconds=WITHIN) != 0, log(folder)
 
 
-def test_one_mistake_is_told_once(file, together, tmp_path):
+def test_a_mistake_is_told_by_both(file, together, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "thesis.tex").touch()
     two = together(2, ["sample", file, "--out", folder], folder)
     assert codes(two) == [2, 2], log(folder)
-    assert log(folder).count("is not a glassgrok run and holds thesis.tex") <= 2
+    assert log(folder).count("is not a glassgrok run and holds thesis.tex") == 2
     assert "Traceback" not in log(folder)
     assert [entry.name for entry in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_different_options(file, together, tmp_path):
+    folder = tmp_path / "run"
+    one = ["sample", file, "--out", folder]
+    two = together(2, one, folder, [[], ["--sampler.friction", "0.02"]])
+    assert codes(two) == [2, 2], log(folder)
+    assert log(folder).count("were given different configs or options") == 2
+    assert not folder.exists()
+
+
+@pytest.mark.timeout(600)
+def test_stopped_while_the_first_trains(together, tmp_path):
+    """The signal goes to the other one; neither leaves before the state is on the disk."""
+    file, folder = tmp_path / "train.yaml", tmp_path / "run"
+    training = TrainingConfig(steps=100_000, learning_rate=1e-2, block=50)
+    file.write_text(configs.dump(replace(CONFIG, training=training)))
+    two = together(2, ["train", file, "--out", folder], folder)
+    assert comes_to(two, "train"), log(folder)
+    two[1].process.send_signal(signal.SIGTERM)
+    assert codes(two) == [0, 0], log(folder)
+    assert log(folder).count("all is saved. Go on with:") == 1
+    assert any((folder / "checkpoints" / "train").iterdir())
+
+
+@pytest.mark.timeout(600)
+def test_one_process_fails_alone(file, together, tmp_path):
+    """Files of the first may not grow: its sentence, and one of the other."""
+    folder = tmp_path / "run"
+    two = together(2, ["sample", file, "--out", folder], folder)
+    assert comes_to(two, "ladder"), log(folder)
+    resource.prlimit(two[0].process.pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
+    assert codes(two) == [2, 2], log(folder)
+    assert "could not be written" in log(folder)
+    assert "Process 1 of 2 stopped because another one ended" in log(folder)
+    assert "Traceback" not in log(folder)
 
 
 # --- arguments ----------------------------------------------------------------------------------

@@ -68,7 +68,10 @@ def test_a_longer_production_converges_to_the_same(short):
 
 def test_the_fewest_steps(short):
     _, state = short
-    assert least_steps(CONFIG, **described(state)) == 10_000
+    least = least_steps(CONFIG, **described(state))
+    for steps, more in ((least, True), (least - CONFIG.block, False)):  # steps that are counted
+        layout = CONFIG.layout(steps - 4000)
+        assert (layout.settling + layout.counted > 6000) == more
     begun = {"stage": "production", "step": 4000, "began": 4000}
     assert least_steps(CONFIG, **begun) == 4100
     assert least_steps(CONFIG, "adaptation", 900, 0) == 1100

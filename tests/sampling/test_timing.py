@@ -40,6 +40,7 @@ def test_the_parts_add_up():
 
 
 def test_sizes_of_tiles():
-    assert tiles(CONFIG) == [1, 2, 4]
-    assert tiles(replace(CONFIG, walkers=24, groups=3)) == [1, 2, 4, 8]
-    assert tiles(replace(CONFIG, walkers=4, tile=1)) == [1]
+    assert tiles(CONFIG, 1) == tiles(CONFIG, 2) == [1, 2, 4]
+    assert tiles(replace(CONFIG, groups=2), 4) == [1, 2, 4]
+    assert tiles(replace(CONFIG, walkers=24, groups=3), 1) == [1, 2, 4, 8]
+    assert tiles(replace(CONFIG, walkers=4, tile=1), 1) == [1]
