@@ -276,9 +276,7 @@ def _bench(words: list[str]) -> int:
             if self.rounds < 1:
                 raise ValueError(f"rounds must be at least 1, but is {self.rounds}.")
             if self.json is not None and not self.json.parent.is_dir():
-                raise ValueError(
-                    f"There is no folder {self.json.parent} for --json; make it first."
-                )
+                raise ValueError(f"There is no folder {self.json.parent}; make it, for --json.")
 
     options = _parse(Options, words, command)
     devices = _begin_jax(options.machine, options.config.sampler.tiles)

@@ -149,7 +149,7 @@ def test_bench(here, capsys):
     assert "rounds must be at least 1" in capsys.readouterr().err
     assert cli.main(["bench", "absent.yaml"]) == 2
     assert cli.main(["bench", "tiny.yaml", "--json", "absent/numbers.json"]) == 2
-    assert "no folder absent" in capsys.readouterr().err
+    assert "no folder absent; make it" in capsys.readouterr().err
 
 
 def test_sample_interrupt_show_resume_show_plot(here, capsys):

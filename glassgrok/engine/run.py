@@ -132,8 +132,8 @@ def run(
             left as it is.
         kind: "train", or "sample" for training and landscape; a resumed run keeps its own.
         devices: number of devices for the walkers, None for as many as divide the tiles.
-        spread: how they share the work; see `Devices`. "jit" if not given, and of a resumed run what
-            it began with.
+        spread: how they share the work, see `Devices`; "jit" if not given, and of a resumed run
+            what it began with.
         overwrite: replace a run that is in the folder.
         checkpoint_seconds: time between two checkpoints; it does not change the results.
         keep: how many of the latest checkpoints stay.
@@ -152,8 +152,8 @@ def run(
     folder = Path(folder)
     if resume:
         known = folders.read_provenance(folders.open_run(folder))
-        kind, spread = known["job"], _same_spread(folder, spread, known["spread"])
         changes(folder, config)  # before anything is built
+        kind, spread = known["job"], _same_spread(folder, spread, known["spread"])
     job = prepare(config, kind, devices, spread or "jit")
     if not processes.alike(json.dumps([configs.plain(config), kind, devices, spread])):
         raise ValueError(
@@ -186,8 +186,8 @@ def _same_spread(folder: Path, spread: str | None, before: str) -> str:
     """What the run began with, since it rounds as that does."""
     if spread not in (None, before):
         raise ValueError(
-            f"The run in {folder} began with --spread {before}, and {spread} would round otherwise; "
-            "leave the option out."
+            f"The run in {folder} began with --spread {before}, and {spread} would round "
+            "otherwise; leave the option out."
         )
     return before
 

@@ -229,7 +229,7 @@ def _looped(program: Program, one: Callable, position) -> Callable:
 
 
 def tiles(config: SamplerConfig, devices: int) -> list[int]:
-    """Sizes of tiles that the walkers of a config can be cut into on so many devices; powers of 2."""
+    """Sizes of tiles that the walkers can be cut into on so many devices; powers of two."""
     found, tile = [], 1
     while tile <= config.walkers // config.groups:
         count, rest = divmod(config.walkers, tile)
