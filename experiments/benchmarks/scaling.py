@@ -121,10 +121,10 @@ def seconds_per_sample() -> float:
         extras=random.random(samples.extras.shape, np.float32),
     )
     production, best = Production.zeros(flat, grid, config), float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(10):
+        began = time.process_time()
         add(production, samples, 0, config, np.zeros(grid.size), (2, grid.axes[1]))
-        best = min(best, (time.perf_counter() - began) / samples.bin.size)
+        best = min(best, (time.process_time() - began) / samples.bin.size)
     return best
 
 

@@ -28,9 +28,12 @@ else
 fi
 # Every task sees all GPUs of its node and takes the one of its own number; Slurm tells glassgrok of
 # the other tasks. So no --gpus-per-task here.
-srun --kill-on-bad-exit=1 "${run[@]}" --checkpoint-seconds 300
+code=0
+srun --kill-on-bad-exit=1 "${run[@]}" --checkpoint-seconds 300 || code=$?
 
-# A run that was stopped exits with 0 as one that is finished does; only the first is put back.
+# 143: stopped while it was still starting. A run that was stopped later exits with 0, as one that is
+# finished does. Both are put back, a run that ended with an error is not.
+[ "$code" -eq 0 ] || [ "$code" -eq 143 ] || exit "$code"
 if ! grep -q '"finished": true' "$out/provenance.json"; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -209,10 +209,24 @@ class _Each:
 
 
 def allgather(tree) -> Any:
-    """Host arrays of each process -> those of all processes, joined along the first axis."""
+    """Host arrays of each process -> those of all processes, joined along the first axis.
+
+    All travel as one line of bytes: a collective of JAX costs about 10 ms, whatever it carries.
+    """
     if jax.process_count() == 1:
         return tree
-    return multihost_utils.process_allgather(tree, tiled=True)
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.ascontiguousarray, tree))
+    lines = [leaf.reshape(-1).view(np.uint8) for leaf in leaves]
+    every = multihost_utils.process_allgather(np.concatenate(lines)[None], tiled=True)
+    parts = np.split(np.asarray(every), np.cumsum([len(line) for line in lines])[:-1], axis=1)
+    joined = [
+        np.ascontiguousarray(part)
+        .reshape(-1)
+        .view(leaf.dtype)
+        .reshape(len(every) * leaf.shape[0], *leaf.shape[1:])
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return structure.unflatten(joined)
 
 
 def choose(tiles: int, count: int | None = None, spread: Spread = "jit") -> Devices:
