@@ -114,9 +114,7 @@ def _step(flat: FlatSystem, grid: Grid, integrator: str) -> Callable:
     freedom = flat.domain.degrees_of_freedom(flat.size)
 
     def move(x, v, here: Look, key, drive: Drive, table):
-        # A walker's noise is never split over devices: the cheaper kind of threefry will do.
-        with jax.threefry_partitionable(False):
-            noise = jax.random.normal(key, x.shape)
+        noise = jax.random.normal(key, x.shape)
         how = (drive.dt, drive.friction, 1.0, flat.domain)
         if integrator != "metropolis":
             one_gradient = {"middle": middle_step, "paper": paper_step}[integrator]

@@ -213,8 +213,7 @@ def _noise(program: Program, state: SamplerState) -> Callable:
     draw = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(0), i), shape))
 
     def one(step, total):
-        with jax.threefry_partitionable(False):  # as `engine.walkers` draws it
-            return total + draw(step * len(total) + jnp.arange(len(total)))
+        return total + draw(step * len(total) + jnp.arange(len(total)))
 
     return _looped(program, one, _own(program, state).walkers.position)
 

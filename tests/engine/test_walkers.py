@@ -94,11 +94,7 @@ def by_hand(program, walkers, drive, steps, sync):
 
     force = jax.jit(jax.vmap(jax.grad(potential, has_aux=True), in_axes=(0, None)))
 
-    @jax.threefry_partitionable(False)
-    def noise(keys, t):
-        return drawn(keys, t)
-
-    drawn = jax.jit(
+    noise = jax.jit(
         jax.vmap(
             lambda key, t: jax.random.normal(
                 jax.random.fold_in(jax.random.wrap_key_data(key), t), (SIZE,)
