@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 MODULUS, WIDTHS = 13, dict(d_model=32, heads=4, d_head=8, d_mlp=64)
-WALKERS, FEW, MANY, BLOCK = (16, 64, 256, 1024), 6, 120, 100
+WALKERS, FEW, MANY, BLOCK = (16, 64, 256), 6, 400, 100
 
 
 @dataclass(frozen=True)
