@@ -190,6 +190,7 @@ def test_stopped_while_the_first_trains(together, tmp_path):
     assert any((folder / "checkpoints" / "train").iterdir())
 
 
+@pytest.mark.slow  # half a minute; the sentence itself is tested with one process
 @pytest.mark.timeout(600)
 def test_one_process_fails_alone(file, together, tmp_path):
     """Files of the first may not grow: its sentence, and one of the other."""
