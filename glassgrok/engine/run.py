@@ -171,11 +171,13 @@ def run(
         session = Session(folder, job, signals, checkpoint_seconds, keep, on_progress)
         keys = jax.random.split(jax.random.key(config.seed), 3)
         if config.training is not None:
-            session.led("train", lambda: _train(session, keys[0]))
+            steps = config.training.steps
+            session.led("train", steps, lambda: _train(session, keys[0]))
         if kind == "sample":
             starts = None
             if config.trained_starts:
-                session.led("starts", lambda: _train_starts(session, keys[1]))
+                steps = len(config.trained_starts) * START_STEPS
+                session.led("starts", steps, lambda: _train_starts(session, keys[1]))
                 starts = _starts(session, keys[1])
             _sample(session, keys[2], starts)
         processes.lead(lambda: session.record(finished=True))
@@ -394,7 +396,7 @@ class Session:
         number = int(said[:, 1].max())
         return Decision(bool(said[0, 0]) or bool(number), number, bool(said[0, 2]))
 
-    def led(self, phase: str, work: Callable[[], object]) -> None:
+    def led(self, phase: str, total: int, work: Callable[[], object]) -> None:
         """Let the first process do a phase; the others take part in its decisions alone.
 
         Raises:
@@ -408,7 +410,7 @@ class Session:
             while not decision.done and not decision.signal:
                 decision = self.decide_together()
         if decision.signal:
-            self.stop(lambda: None, decision.signal, phase, 0, 0)
+            self.stop(lambda: None, decision.signal, phase, total, total)
 
     def stop(self, wait: Callable[[], object], number: int, phase: str, step: int, total: int):
         """Stop all processes, none before what the first `wait`s for is on the disk.
