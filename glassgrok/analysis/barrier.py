@@ -10,17 +10,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
-from scipy.stats import norm, t
 
 from glassgrok.analysis.equilibrium import two_axes
-from glassgrok.analysis.groups import leave_one_out
+from glassgrok.analysis.groups import RARE, flipped, interval, leave_one_out, resampled
 from glassgrok.analysis.rows import log_sum
 from glassgrok.grid import Axis, Grid
 from glassgrok.landscape import Landscape, jackknife, pooled
 
 SMALL = 1.0  # nats; less is no barrier
-LEVEL, RARE = 0.95, 0.99  # of the interval; quantile of the null that a barrier must exceed
-DRAWS = 400
 
 
 class Barrier(NamedTuple):
@@ -121,10 +118,10 @@ def barrier(
     weight = _weight(landscape, beta)
     surface = landscape.entropy - weight
     path = _widest(surface, regions)
-    drawn = [_height(s - weight, regions) for s in _resampled(landscape, random)]
-    low, high = _interval(np.array(drawn), len(landscape.groups))
+    drawn = [_height(s - weight, regions) for s in resampled(landscape, random)]
+    low, high = interval(np.array(drawn), len(landscape.groups))
     flat = _without_barrier(surface, regions, path)
-    noisy = [_height(flat + noise, regions) for noise in _flipped(landscape, random)]
+    noisy = [_height(flat + noise, regions) for noise in flipped(leave_one_out(landscape), random)]
     null = float(np.quantile(noisy, RARE, method="higher"))
     merged = _merged(landscape)
     coarse = _height(
@@ -231,28 +228,6 @@ def _height(surface: np.ndarray, regions: _Regions) -> float:
     return _widest(surface, _Regions(*(seen & region for region in regions))).height
 
 
-def _resampled(landscape: Landscape, random: np.random.Generator):
-    """S of groups drawn with replacement."""
-    count = len(landscape.groups)
-    for _ in range(DRAWS):
-        yield pooled(landscape.groups[random.integers(count, size=count)])
-
-
-def _interval(drawn: np.ndarray, count: int) -> tuple[float, float]:
-    """Percentiles, so far out that they hold for few groups; Hesterberg (2015), section 4.1.2.
-
-    alpha' = Phi(-sqrt(G/(G-1)) t_{alpha/2, G-1}).
-    """
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn) or count < 2:
-        return np.nan, np.nan
-    tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))
-    return (
-        float(np.quantile(drawn, tail, method="lower")),
-        float(np.quantile(drawn, 1 - tail, method="higher")),
-    )
-
-
 def _without_barrier(surface: np.ndarray, regions: _Regions, path: _Path) -> np.ndarray:
     """The surface with every row's valleys filled, and what is left of the barrier on the path."""
     known = np.where(regions.allowed, surface, -np.inf)
@@ -262,20 +237,6 @@ def _without_barrier(surface: np.ndarray, regions: _Regions, path: _Path) -> np.
     if len(path.bins):
         filled[path.bins] = np.maximum(filled[path.bins], min(path.s_m, path.s_g))
     return filled.reshape(surface.shape)
-
-
-def _flipped(landscape: Landscape, random: np.random.Generator):
-    """Noise as large as that of S: the groups' deviations, each with a random sign.
-
-    Of the jackknife's pseudovalues, whose mean has the variance that the jackknife gives.
-    """
-    left = leave_one_out(landscape)
-    count = len(left)
-    off = (count - 1) * (left.mean(axis=0) - left)
-    scale = 1 / np.sqrt(count * (count - 1))
-    for _ in range(DRAWS):
-        signs = random.choice([-1.0, 1.0], count)
-        yield scale * np.tensordot(signs, off, axes=1)
 
 
 def _merged(landscape: Landscape) -> Landscape:

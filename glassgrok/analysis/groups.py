@@ -4,12 +4,16 @@ S = ln mean_g exp(S_g) over all groups, a group that saw nothing in a bin counti
 weights are summed and not their logarithms, which are biased by nats where samples are few.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
 from glassgrok.landscape import Landscape, jackknife, pooled
+
+LEVEL, RARE = 0.95, 0.99  # of an interval; quantile of noise that what is there must exceed
+DRAWS = 400
 
 
 def aligned(landscape: Landscape, surfaces: np.ndarray) -> np.ndarray:
@@ -91,3 +95,50 @@ def start_disagreement(
     known = error > 0
     t = np.where(known, spread, 0.0) / np.where(known, error, 1.0)
     return spread, error, np.where(known, normal_score(t, freedom), np.nan)
+
+
+def resampled(landscape: Landscape, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """S of groups drawn with replacement, `DRAWS` times; the bootstrap."""
+    count = len(landscape.groups)
+    for _ in range(DRAWS):
+        yield pooled(landscape.groups[random.integers(count, size=count)])
+
+
+def interval(drawn: np.ndarray, count: int) -> tuple[float, float]:
+    """Percentiles of a bootstrap, so far out that they hold for few groups.
+
+    alpha' = Phi(sqrt(G/(G-1)) t_{alpha/2, G-1}); Hesterberg (2015), section 4.1.2.
+
+    Args:
+        drawn: a number from each draw; NaN where it is not known.
+        count: G, groups.
+
+    Returns:
+        Both ends of the 95 % interval; NaN where no draw or fewer than two groups are there.
+    """
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn) or count < 2:
+        return np.nan, np.nan
+    student = stats.t.ppf((1 - LEVEL) / 2, count - 1)
+    tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * student)
+    low = np.quantile(drawn, tail, method="lower")
+    return float(low), float(np.quantile(drawn, 1 - tail, method="higher"))
+
+
+def flipped(left: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Noise as large as a statistic's: the groups' deviations with random signs, `DRAWS` times.
+
+    Of the jackknife's pseudovalues, whose mean has the variance that the jackknife gives.
+
+    Args:
+        left: (G, ...) the statistic without each group in turn.
+        random: of numpy.
+
+    Yields:
+        (...) noise around 0.
+    """
+    count = len(left)
+    off = (count - 1) * (left.mean(axis=0) - left)
+    for _ in range(DRAWS):
+        signs = random.choice([-1.0, 1.0], count)
+        yield np.tensordot(signs, off, axes=1) / np.sqrt(count * (count - 1))
