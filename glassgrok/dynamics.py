@@ -22,7 +22,16 @@ def middle_step(x, v, force, noise, dt, friction, kT, domain):
     Exact in position and velocity for a harmonic well at any stable dt; error O(dt²) elsewhere
     (the trajectory of BAOAB, Leimkuhler & Matthews 2013; order of Zhang et al. 2019).
     """
-    v = domain.tangent(x, v + dt * force)
+    return thermal_drift(x, kick(x, v, force, dt, domain), noise, dt, friction, kT, domain)
+
+
+def kick(x, v, force, dt, domain):
+    """v + dt F, the part of it that stays in the domain."""
+    return domain.tangent(x, v + dt * force)
+
+
+def thermal_drift(x, v, noise, dt, friction, kT, domain):
+    """Half drift, Ornstein-Uhlenbeck, half drift: the middle scheme without its kick."""
     x, v = domain.drift(x, v, dt / 2)
     v = domain.tangent(x, _ornstein_uhlenbeck(v, noise, friction, kT))
     return domain.drift(x, v, dt / 2)

@@ -1,5 +1,6 @@
 """What a landscape says, with errors from independent groups."""
 
+from glassgrok.analysis.barrier import Barrier, barrier
 from glassgrok.analysis.convergence import Verdict, convergence
 from glassgrok.analysis.equilibrium import (
     EquilibriumCurve,
@@ -15,21 +16,33 @@ from glassgrok.analysis.groups import start_disagreement
 from glassgrok.analysis.report import describe, summary
 from glassgrok.analysis.reweighting import effective_samples, hard_landscape
 from glassgrok.analysis.thermodynamics import Canonical, canonical, microcanonical_beta
+from glassgrok.analysis.transitions import (
+    Transition,
+    generalising_transition,
+    learning_transition,
+)
+from glassgrok.analysis.verdicts import describe_verdicts
 
 __all__ = [
+    "Barrier",
     "Canonical",
     "EquilibriumCurve",
     "HighEntropyAdvantage",
+    "Transition",
     "Verdict",
+    "barrier",
     "canonical",
     "conditional_error",
     "convergence",
     "describe",
+    "describe_verdicts",
     "effective_samples",
     "equilibrium_curve",
     "generalisation_loss",
+    "generalising_transition",
     "hard_landscape",
     "high_entropy_advantage",
+    "learning_transition",
     "marginal_entropy",
     "microcanonical_beta",
     "observable_curve",

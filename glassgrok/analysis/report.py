@@ -13,6 +13,7 @@ from glassgrok.analysis.equilibrium import (
     observable_curve,
 )
 from glassgrok.analysis.groups import shared_by_starts
+from glassgrok.analysis.verdicts import describe_verdicts
 from glassgrok.grid import Axis
 from glassgrok.landscape import Landscape
 
@@ -20,7 +21,7 @@ GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 
 
 def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int = 4) -> list[str]:
-    """What was measured, how well, and what it says; about 20 lines.
+    """What was measured, how well, and what it says; about 30 lines.
 
     Args:
         landscape: over u and A, or over u alone.
@@ -38,6 +39,7 @@ def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int =
         return lines
     curve = equilibrium_curve(landscape)
     lines += describe_equilibrium(landscape, curve, level)
+    lines += describe_verdicts(landscape, level / 3, level)
     if history is not None:
         one = history.isel(copy=0)
         advantage = high_entropy_advantage(

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from glassgrok.analysis import report
+from glassgrok.analysis import groups, report
 from glassgrok.grid import Axis, Grid
 from glassgrok.landscape import Diagnostics, Landscape, pooled
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """What most of these tests look at does not depend on intervals."""
+    monkeypatch.setattr(groups, "DRAWS", 60)
+
 
 GRID = Grid(Axis("ln_loss", -8.0, 0.0, 16), Axis("test_accuracy", 0.0, 1.0, 20))
 STARTS = ("memorising", "generalising") * 3
@@ -57,7 +64,7 @@ def table(lines) -> list[str]:
 
 def test_the_report_fits_on_a_screen():
     lines = report.describe(landscape(), history())
-    assert len(lines) < 20
+    assert len(lines) < 30
     assert max(map(len, lines)) <= 100
     assert report.summary(landscape(), history()) == "\n".join(lines)
 
@@ -135,7 +142,7 @@ def test_the_verdict_stands_below_the_starts():
     )
     lines = report.describe(replace(whole, diagnostics=nothing), history())
     assert "NOT CONVERGED: 7 of 12 checks failed" in lines
-    assert len(lines) < 25
+    assert len(lines) < 35
     assert max(map(len, lines)) <= 100
 
 
@@ -147,6 +154,26 @@ def test_equilibrium_generalises_where_the_ridge_does():
     assert "± 0.00 at ln train loss -7.75." in text
     text = report.summary(landscape(), level=0.3)
     assert "has smooth test accuracy A = 0.3 already at ln train loss -0.25" in text
+
+
+def test_barrier_and_transitions_are_told_with_their_intervals():
+    text = report.summary(landscape(noise=0.1))
+    assert "Entropy barrier between A <= 0.3 and A >= 0.9, in nats:" in text
+    assert "  at ln train loss <= -5.25: NONE, 0.0 (0.0 to 0.0; noise 0.0)." in text
+    assert "Transition to generalising: CONTINUOUS, valley of 0.0 nats" in text
+    assert "none does not prove fast mixing" in text
+    whole = landscape(noise=0.1)
+    low = whole.groups.copy()
+    low[:, :, 9:12] -= 60
+    walled = replace(whole, groups=low, entropy=pooled(low))
+    text = report.summary(walled)
+    assert "<= -2.75: BARRIER, " in text
+    assert "Transition to generalising: FIRST ORDER, A " in text
+    unseen = whole.entropy_error.copy()
+    unseen[:, 15:] = np.nan
+    text = report.summary(replace(whole, entropy_error=unseen))
+    assert "UNDECIDED, no bin of the generalising region was sampled by two groups." in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_rows_with_a_gap_on_the_ridge_are_named_and_not_quoted():

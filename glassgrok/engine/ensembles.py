@@ -1,0 +1,86 @@
+"""Walkers that each feel a canonical ensemble or an umbrella window of their own."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassgrok.dynamics import kick, thermal_drift
+from glassgrok.engine.flat import FlatSystem
+from glassgrok.engine.walkers import Walkers
+from glassgrok.potential import canonical
+
+
+class Ensemble(NamedTuple):
+    """What a walker feels: w = beta e^u + sum_i stiffness_i (s_i - center_i)²/2, s = (u, A).
+
+    Attributes:
+        beta: (...) inverse temperature, in units of 1/L.
+        center: (..., axes) of the umbrella window.
+        stiffness: (..., axes) of the window, nats; 0 for none.
+        dt: (...) time step.
+    """
+
+    beta: Any
+    center: Any
+    stiffness: Any
+    dt: Any
+
+    def potential(self, values: np.ndarray) -> np.ndarray:
+        """w in nats, float64, at values that broadcast with `center`; on the host."""
+        values = np.asarray(values, np.float64)
+        window = (self.stiffness * (values - self.center) ** 2).sum(-1) / 2
+        hot = np.where(self.beta > 0, self.beta, 1.0)
+        return window + np.where(self.beta > 0, np.exp(values[..., 0] + np.log(hot)), 0.0)
+
+
+def stretch(flat: FlatSystem, steps: int) -> Callable:
+    """Some steps of one device's walkers by the middle scheme, each in its ensemble.
+
+    Kicks are halved at both ends (BAOAB), since positions and velocities depend on each other in
+    the middle of a kick alone not: between kicks their correlation is omega dt/2, and an exchange
+    of ensembles there, by the potential as it must be, would be wrong by its square.
+
+    Args:
+        flat: the system.
+        steps: how many.
+
+    Returns:
+        (walkers, ensembles, friction, start) -> (walkers, values (tiles, steps, tile, axes) float32
+        after each step). Leading axes (tiles, tile); start is the global step.
+    """
+
+    def look(x, ensemble: Ensemble):
+        values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
+
+        def potential(values):
+            window = ensemble.stiffness * (values - ensemble.center) ** 2
+            return canonical(ensemble.beta, values[0]) + jnp.sum(window) / 2
+
+        return values, pull(-jax.grad(potential)(values))[0]
+
+    def one(walker: Walkers, ensemble: Ensemble, friction, start):
+        dt, domain = ensemble.dt, flat.domain
+        key = jax.random.wrap_key_data(walker.key)
+
+        def body(carry, t):
+            x, v = carry
+            noise = jax.random.normal(jax.random.fold_in(key, t), x.shape)
+            x, v = thermal_drift(x, v, noise, dt, friction, 1.0, domain)
+            values, force = look(x, ensemble)
+            return (x, kick(x, v, force, dt, domain)), values
+
+        x = walker.position
+        v = kick(x, walker.velocity, look(x, ensemble)[1], dt / 2, domain)
+        (x, v), values = jax.lax.scan(body, (x, v), start + jnp.arange(steps))
+        v = kick(x, v, look(x, ensemble)[1], -dt / 2, domain)
+        return Walkers(x, v, walker.key), values
+
+    run_tile = jax.vmap(one, in_axes=(0, 0, None, None), out_axes=(0, 1))
+
+    def run(walkers, ensembles, friction, start):
+        return jax.lax.map(lambda both: run_tile(*both, friction, start), (walkers, ensembles))
+
+    return run
