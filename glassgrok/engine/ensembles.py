@@ -1,11 +1,10 @@
-"""Walkers that each feel a canonical ensemble or an umbrella window of their own."""
+"""Walkers that each feel a temperature of their own."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from glassgrok.dynamics import kick, thermal_drift
 from glassgrok.engine.flat import FlatSystem
@@ -14,26 +13,15 @@ from glassgrok.potential import canonical
 
 
 class Ensemble(NamedTuple):
-    """What a walker feels: w = beta e^u + sum_i stiffness_i (s_i - center_i)²/2, s = (u, A).
+    """What a walker feels: beta e^u.
 
     Attributes:
         beta: (...) inverse temperature, in units of 1/L.
-        center: (..., axes) of the umbrella window.
-        stiffness: (..., axes) of the window, nats; 0 for none.
         dt: (...) time step.
     """
 
     beta: Any
-    center: Any
-    stiffness: Any
     dt: Any
-
-    def potential(self, values: np.ndarray) -> np.ndarray:
-        """w in nats, float64, at values that broadcast with `center`; on the host."""
-        values = np.asarray(values, np.float64)
-        window = (self.stiffness * (values - self.center) ** 2).sum(-1) / 2
-        hot = np.where(self.beta > 0, self.beta, 1.0)
-        return window + np.where(self.beta > 0, np.exp(values[..., 0] + np.log(hot)), 0.0)
 
 
 def stretch(flat: FlatSystem, steps: int) -> Callable:
@@ -54,12 +42,8 @@ def stretch(flat: FlatSystem, steps: int) -> Callable:
 
     def look(x, ensemble: Ensemble):
         values, pull, _ = jax.vjp(flat.observe, x, has_aux=True)
-
-        def potential(values):
-            window = ensemble.stiffness * (values - ensemble.center) ** 2
-            return canonical(ensemble.beta, values[0]) + jnp.sum(window) / 2
-
-        return values, pull(-jax.grad(potential)(values))[0]
+        slope = jax.grad(lambda values: canonical(ensemble.beta, values[0]))(values)
+        return values, pull(-slope)[0]
 
     def one(walker: Walkers, ensemble: Ensemble, friction, start):
         dt, domain = ensemble.dt, flat.domain

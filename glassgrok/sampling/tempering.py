@@ -7,6 +7,8 @@
    trained start take theirs from a second sweep, up from the trained point.
 3. All levels run at once, one walker of each group at each; neighbours are exchanged between
    blocks. ln Z follows twice: from multistate reweighting (`mbar`), and from integrating <L>.
+
+A first-order jump, where no neighbours overlap, is not crossed: networks have one at learning.
 """
 
 from collections.abc import Callable
@@ -66,7 +68,7 @@ class TemperingConfig:
     block: int = 50
     level_steps: int = 400
     spread: float = 1.5
-    levels: int = 400
+    levels: int = 300
     draws: int = 4096
     friction: float = 0.01
     omega_dt: float = 0.2
@@ -184,7 +186,8 @@ def temper(
         The Tempered.
 
     Raises:
-        ValueError: system and grid do not fit together.
+        ValueError: system and grid do not fit together, or the walkers do not cool to the grid's
+            lower end.
         FloatingPointError: walkers became NaN, or neighbouring ensembles do not overlap.
     """
     told = on_block or (lambda *_: None)
@@ -193,7 +196,7 @@ def temper(
         walkers=config.groups * config.sweepers,
         tile=config.sweepers,
         groups=config.groups,
-        steps=config.level_steps,
+        steps=100 * config.block,  # of no meaning here
         block=config.block,
         friction=config.friction,
         omega_dt=config.omega_dt,
@@ -257,6 +260,15 @@ def _sweep(program, state, uniform, config: TemperingConfig, told) -> tuple[Leve
             break
         rise = config.spread / np.sqrt(max(row[3], 1e-6))
         beta *= np.exp(np.clip(rise, 0.01, np.log(STEEPEST)))
+    axis = program.grid.axes[0]
+    if rows[-1][2] >= axis.low:
+        raise ValueError(
+            f"{len(rows)} levels up to beta = {rows[-1][0]:.3g} have brought the walkers to "
+            f"{axis.name} {rows[-1][2]:.2f}, not below {axis.low:g}, where the grid begins. They "
+            "cool out of equilibrium, as beyond a first-order jump (of a network at uniform "
+            "output), which this ladder does not cross; raise the lower end of the grid above the "
+            "jump, or give more levels or level_steps."
+        )
     # Every device gets as many levels.
     while len(rows) % len(program.devices.local):
         state, row = _one_level(program, state, rows[-1][0] * 1.05, blocks, config)
@@ -326,8 +338,8 @@ def _levels(program, levels: Levels, uniform, config: TemperingConfig, key, cost
     swaps, ends, trips = np.zeros((2, count - 1)), np.full((count, groups), -1), 0
     blocks = -(-config.steps // config.block)
     for block in range(blocks):
-        ensemble = _ensembles(program, levels, level)
-        parts = devices.split(devices.scatter(ensemble)), np.float32(config.friction)
+        own = (array[level].astype(np.float32) for array in (levels.beta, levels.dt))
+        parts = devices.split(devices.scatter(Ensemble(*own))), np.float32(config.friction)
         start = np.int32(block * config.block)
         moved, values = run(devices.split(walkers), *parts, start)
         walkers = devices.join(moved)
@@ -353,12 +365,6 @@ def _begin(program: Program, devices, levels: Levels, key):
     return devices.scatter(
         Walkers(levels.position, v.reshape(levels.position.shape), keys.reshape(count, groups, -1))
     )
-
-
-def _ensembles(program: Program, levels: Levels, level: np.ndarray) -> Ensemble:
-    nothing = np.zeros((*level.shape, len(program.grid.axes)), np.float32)
-    beta, dt = (array[level].astype(np.float32) for array in (levels.beta, levels.dt))
-    return Ensemble(beta, nothing, nothing, dt)
 
 
 def _stop_where_lost(values: np.ndarray, levels: Levels, level: np.ndarray) -> None:
