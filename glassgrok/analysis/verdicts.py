@@ -34,14 +34,18 @@ def describe_verdicts(
         return ["Nothing is known of a barrier: no bin was seen by two groups."]
     axis = landscape.grid.axes[0]
     caps = sorted({int(rows[round(share * (len(rows) - 1))]) for share in CAPS})
-    lines = [f"Entropy barrier between A <= {memorising:g} and A >= {generalising:g}, in nats:"]
-    for cap in caps:
-        u = float(axis.centers[cap])
-        found = barrier(landscape, u, memorising, generalising)
-        lines.append(f"  at ln train loss <= {u:.2f}: {_height(found)}")
-    for beta in _betas(landscape, caps):
-        found = barrier(landscape, np.inf, memorising, generalising, beta)
-        lines.append(f"  of S - beta L, beta = {beta:.3g}: {_height(found)}")
+    head = f"Entropy barrier between A <= {memorising:g} and A >= {generalising:g}"
+    found = {
+        f"at ln train loss <= {u:.2f}": barrier(landscape, u, memorising, generalising)
+        for u in map(float, axis.centers[caps])
+    }
+    for beta in _betas(landscape, caps[:1]):
+        name = f"of S - beta L, beta = {beta:.3g}"
+        found[name] = barrier(landscape, np.inf, memorising, generalising, beta)
+    if all(np.isnan(one.height) for one in found.values()):
+        lines = [f"{head}: UNDECIDED, {next(iter(found.values())).reason}."]
+    else:
+        lines = [f"{head}, in nats:", *(f"  {name}: {_height(one)}" for name, one in found.items())]
     jump = generalising_transition(landscape)
     lines.append(f"Transition to generalising: {_jump(jump, 'ln train loss', 'A', '.2f')}")
     jump = learning_transition(landscape)
