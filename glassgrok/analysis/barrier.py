@@ -4,7 +4,6 @@ A barrier over u and A bounds from above how fast one becomes the other, so it p
 That there is none does not prove fast mixing: what is hidden from u and A may hold walkers back.
 """
 
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,8 +13,8 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from glassgrok.analysis.equilibrium import two_axes
 from glassgrok.analysis.groups import RARE, flipped, interval, leave_one_out, resampled
 from glassgrok.analysis.rows import log_sum
-from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Landscape, jackknife, pooled
+from glassgrok.grid import Grid
+from glassgrok.landscape import Landscape, pooled
 
 SMALL = 1.0  # nats; less is no barrier
 
@@ -31,7 +30,7 @@ class Barrier(NamedTuple):
         low, high: its 95 % interval, by drawing groups with replacement.
         null: height that noise alone makes of a surface without a barrier in 1 of 100 cases.
         directed: s_M - s_saddle, what a memorising network must climb.
-        coarse: height with 2 x 2 bins merged; NaN where these do not know it.
+        coarse: height with 2 x 2 bins merged.
         half_step: height with half the time step, NaN if not run.
         saddle: (u, A) of the lowest point on the widest path.
         path: (n, 2) u and A of the bins along it, from memorising to generalising.
@@ -112,6 +111,11 @@ def barrier(
         )
     random = np.random.default_rng(seed)
     regions = _regions(landscape, u_cap, memorising, generalising)
+    axis = landscape.grid.axes[1]
+    if axis.centers[0] > memorising or axis.centers[-1] < generalising:
+        return _unknown(
+            f"the grid goes from A = {axis.low:g} to {axis.high:g} and does not hold both regions"
+        )
     lacking = [name for name in _Regions._fields[1:] if not getattr(regions, name).any()]
     if lacking:
         return _unknown(f"no bin of the {' or '.join(lacking)} region was sampled by two groups")
@@ -123,11 +127,7 @@ def barrier(
     flat = _without_barrier(surface, regions, path)
     noisy = [_height(flat + noise, regions) for noise in flipped(leave_one_out(landscape), random)]
     null = float(np.quantile(noisy, RARE, method="higher"))
-    merged = _merged(landscape)
-    coarse = _height(
-        merged.entropy - _weight(merged, beta),
-        _regions(merged, u_cap, memorising, generalising),
-    )
+    coarse = _coarse(landscape, beta, regions)
     half = _half_step(landscape, weight, regions)
     verdict, reason = _judge(path.height, low, high, null, coarse, half)
     where = _places(landscape.grid, path.bins)
@@ -159,9 +159,9 @@ def _judge(height, low, high, null, coarse, half) -> tuple[str, str]:
         return "UNDECIDED", f"the interval holds {SMALL:g} nat"
     if not height > null:
         return "UNDECIDED", f"noise alone makes {null:.1f} nats"
-    if not coarse > SMALL:
+    if not SMALL < coarse < np.inf:
         return "UNDECIDED", "merged bins do not show it"
-    if half <= SMALL:
+    if half <= SMALL or half == np.inf:  # NaN if it was not run
         return "UNDECIDED", "half the time step does not show it"
     return "BARRIER", f"the interval lies above {SMALL:g} nat and above noise"
 
@@ -239,33 +239,21 @@ def _without_barrier(surface: np.ndarray, regions: _Regions, path: _Path) -> np.
     return filled.reshape(surface.shape)
 
 
-def _merged(landscape: Landscape) -> Landscape:
-    """The landscape with 2 x 2 bins in one; an odd last row or column is left out."""
+def _coarse(landscape: Landscape, beta: float, regions: _Regions) -> float:
+    """Height with 2 x 2 bins in one, which belongs to a region if one of them does."""
     u, a = two_axes(landscape)
-    size = u.bins // 2, a.bins // 2
+    size = -(-u.bins // 2), -(-a.bins // 2)
 
-    def merge(entropy):
-        cut = entropy[..., : 2 * size[0], : 2 * size[1]]
-        blocks = cut.reshape(*entropy.shape[:-2], size[0], 2, size[1], 2)
-        return log_sum(log_sum(blocks, -1), -2)
+    def blocks(array, missing):
+        odd = [(0, 0)] * (array.ndim - 2) + [(0, u.bins % 2), (0, a.bins % 2)]
+        padded = np.pad(array, odd, constant_values=missing)
+        return padded.reshape(*array.shape[:-2], size[0], 2, size[1], 2)
 
-    axes = [
-        Axis(axis.name, axis.low, axis.low + 2 * bins * axis.width, bins)
-        for axis, bins in zip((u, a), size, strict=True)
-    ]
-    groups = merge(landscape.groups)
-    left = [pooled(np.delete(groups, g, axis=0)) for g in range(len(groups))]
-    return replace(
-        landscape,
-        grid=Grid(*axes),
-        entropy=pooled(groups),
-        entropy_error=jackknife(np.array(left)),
-        groups=groups,
-        visits=np.zeros(size, np.int64),
-        extras={},
-        diagnostics=None,
-        joint=None,
-    )
+    groups = log_sum(log_sum(blocks(landscape.groups, np.nan), -1), -2)
+    centers = u.low + u.width * (2 * np.arange(size[0]) + 1)
+    surface = pooled(groups) - beta * np.exp(centers)[:, None]
+    merged = (blocks(mask, False).any(axis=(-3, -1)) for mask in regions)
+    return _height(surface, _Regions(*merged))
 
 
 def _half_step(landscape: Landscape, weight: np.ndarray, regions: _Regions) -> float:

@@ -27,8 +27,8 @@ class Transition(NamedTuple):
         low, high: its 95 % interval, by drawing groups with replacement.
         null: depth that noise alone makes of a surface without a valley in 1 of 100 cases.
         at: u in nats, or beta in units of 1/L, at which the two maxima are level; NaN where there
-            is no valley.
-        phases: A, or u, of the two maxima there.
+            is no valley, or they are so nowhere.
+        phases: A, or u, of the two maxima, in the sampled row that is nearest to it.
     """
 
     verdict: Literal["FIRST ORDER", "CONTINUOUS", "UNDECIDED"]
@@ -108,8 +108,11 @@ def generalising_transition(landscape: Landscape, seed: int = 0) -> Transition:
     filled = seen(_filled(bare))
     at, phases = np.nan, (np.nan, np.nan)
     if deepest.bottom >= 0:
-        at = _level(u, surface, deepest.bottom)
-        phases = float(a.centers[deepest.left]), float(a.centers[deepest.right])
+        row = max(range(len(surface)), key=lambda i: valley(surface[i]).depth)
+        at = _level(u, surface, deepest.bottom, row)
+        there = valley(surface[row if np.isnan(at) else int(np.argmin(np.abs(u.centers - at)))])
+        there = there if there.bottom >= 0 else deepest
+        phases = float(a.centers[there.left]), float(a.centers[there.right])
     return _transition(
         landscape,
         seed,
@@ -118,6 +121,7 @@ def generalising_transition(landscape: Landscape, seed: int = 0) -> Transition:
         (lambda noise: _deepest_row(filled + noise).depth, left),
         at,
         phases,
+        [np.flatnonzero(row) for row in kept],
     )
 
 
@@ -125,23 +129,20 @@ def _deepest_row(surface: np.ndarray) -> Valley:
     return max(map(valley, surface), key=lambda found: found.depth)
 
 
-def _level(u: Axis, surface: np.ndarray, bottom: int) -> float:
-    """u at which the highest S of both sides of a column are level, nearest to where S is so."""
+def _level(u: Axis, surface: np.ndarray, bottom: int, row: int) -> float:
+    """u at which the highest S of both sides of a column are level, the nearest to a row."""
     known = np.isfinite(surface)
     bare = np.where(known, surface, -np.inf)
     both = known[:, :bottom].any(axis=1) & known[:, bottom + 1 :].any(axis=1)
-    lead = np.full(len(surface), np.nan)
-    lead[both] = bare[both, bottom + 1 :].max(axis=1) - bare[both, :bottom].max(axis=1)
-    return crossing(u.centers[both], lead[both])
+    lead = bare[both, bottom + 1 :].max(axis=1) - bare[both, :bottom].max(axis=1)
+    found = crossings(u.centers[both], lead)
+    return float(found[np.argmin(np.abs(found - u.centers[row]))]) if len(found) else np.nan
 
 
-def crossing(x: np.ndarray, y: np.ndarray) -> float:
-    """x of the first change of sign of y, interpolated; NaN if there is none."""
-    places = np.flatnonzero(np.signbit(y[:-1]) != np.signbit(y[1:]))
-    if not len(places):
-        return np.nan
-    i = places[0]
-    return float(x[i] + (x[i + 1] - x[i]) * y[i] / (y[i] - y[i + 1]))
+def crossings(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x of each change of sign of y, interpolated."""
+    i = np.flatnonzero(np.signbit(y[:-1]) != np.signbit(y[1:]))
+    return x[i] + (x[i + 1] - x[i]) * y[i] / (y[i] - y[i + 1])
 
 
 def learning_transition(landscape: Landscape, seed: int = 0) -> Transition:
@@ -149,7 +150,7 @@ def learning_transition(landscape: Landscape, seed: int = 0) -> Transition:
 
     That is so exactly where S is not concave as a function of L = e^u, the convex intruder of
     microcanonical thermodynamics (Gross 2001): beta of coexistence is the slope of the line in L
-    that spans it.
+    that spans it. Up to the maximum of S, beyond which beta is negative.
 
     Args:
         landscape: over u, and A or not.
@@ -183,6 +184,7 @@ def learning_transition(landscape: Landscape, seed: int = 0) -> Transition:
         (lambda noise: depth(hull + noise), marginal(leave_one_out(landscape))),
         beta,
         phases,
+        [np.flatnonzero(kept)],
     )
 
 
@@ -192,6 +194,8 @@ def _intruder(loss: np.ndarray, s: np.ndarray) -> tuple[float, float, tuple[int,
     Each line of the concave hull that spans bins touches S at two points that are level there.
     """
     known = np.flatnonzero(np.isfinite(s))
+    if len(known):
+        known = known[: np.argmax(s[known]) + 1]
     if len(known) < 3:
         return 0.0, np.nan, (-1, -1)
     x, y = loss[known], s[known]
@@ -234,6 +238,7 @@ def _transition(
     null: tuple[Callable, np.ndarray],
     at: float,
     phases: tuple[float, float],
+    lines: list[np.ndarray],
 ) -> Transition:
     """The Transition of a depth.
 
@@ -243,6 +248,7 @@ def _transition(
         depth: its value.
         null: noise -> depth of a surface without a valley and that noise; what noise is made of.
         at, phases: where it is.
+        lines: indices of the sampled bins of each row, or of S(u).
     """
     random = np.random.default_rng(seed)
     drawn = np.array([statistic(surface) for surface in resampled(landscape, random)])
@@ -250,15 +256,22 @@ def _transition(
     from_noise, left = null
     made = [from_noise(noise) for noise in flipped(left, random)]
     limit = float(np.quantile(made, RARE, method="higher"))
-    verdict, reason = _judge(depth, low, high, limit)
+    verdict, reason = _judge(depth, low, high, limit, at)
+    if verdict == "CONTINUOUS" and max(map(len, lines)) < 3:
+        verdict, reason = "UNDECIDED", "nowhere were three bins beside each other sampled"
+    if verdict == "CONTINUOUS" and any((np.diff(line) > 1).any() for line in lines):
+        # What lies deepest is what walkers come to last.
+        verdict, reason = "UNDECIDED", "bins between others were not sampled"
     return Transition(verdict, reason, depth, low, high, limit, at, phases)
 
 
-def _judge(depth: float, low: float, high: float, null: float) -> tuple[str, str]:
+def _judge(depth: float, low: float, high: float, null: float, at: float) -> tuple[str, str]:
     if high < SMALL:
         return "CONTINUOUS", f"the interval ends below {SMALL:g} nat"
     if not low > SMALL:
         return "UNDECIDED", f"the interval holds {SMALL:g} nat"
     if not depth > null:
         return "UNDECIDED", f"noise alone makes {null:.1f} nats"
+    if np.isnan(at):
+        return "UNDECIDED", "the two maxima are level nowhere on this grid"
     return "FIRST ORDER", f"the interval lies above {SMALL:g} nat and above noise"

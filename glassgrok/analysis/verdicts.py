@@ -10,7 +10,7 @@ from glassgrok.analysis.transitions import Transition, generalising_transition, 
 from glassgrok.landscape import Landscape
 
 CAPS = (1 / 3, 2 / 3)  # of the sampled rows, from the lowest up
-LINES = textwrap.TextWrapper(100, subsequent_indent="    ", drop_whitespace=False)
+LINES = textwrap.TextWrapper(100, subsequent_indent="    ")
 CAVEAT = (
     "  A barrier here proves slow mixing; none does not prove fast mixing, since something that u",
     "  and A do not show may hold networks back.",

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
+from glassgrok.domains import Free
 from glassgrok.engine import devices as engine_devices
 from glassgrok.engine.ensembles import Ensemble, stretch
 from glassgrok.engine.walkers import Walkers
@@ -40,7 +41,7 @@ from glassgrok.system import System
 FEW = 0.3  # share of the uniform draws that the first level is worth
 STEEPEST = 2.0  # of one beta to the next
 FINE = 0.3  # nats that beta L changes by inside a fine bin; S errs by FINE²/24
-MARGIN = 1.0  # of u beyond the grid and the uniform draws
+MARGIN, TAIL = 1.0, 8.0  # of u beyond the grid and the uniform draws; below few dimensions
 OVERLAP = 0.03  # less between neighbours is a gap
 
 
@@ -82,6 +83,17 @@ class TemperingConfig:
             raise ValueError(f"groups must be at least 2 for errors, but is {self.groups}.")
         if not 0 <= self.settle < 1:
             raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
+        if self.spread <= 0:
+            raise ValueError(f"spread must be above 0, but is {self.spread}.")
+        if self.draws < 10 * self.groups:
+            raise ValueError(
+                f"draws must be at least ten for each of {self.groups} groups, but are "
+                f"{self.draws}."
+            )
+        if self.steps < 10 * self.block:
+            raise ValueError(
+                f"steps must be at least 10 blocks of {self.block}, but are {self.steps}."
+            )
 
 
 class Levels(NamedTuple):
@@ -143,7 +155,7 @@ class Tempered(NamedTuple):
         """ln of the fraction of the domain with u <= `u_below` and A >= `a_above`.
 
         Args:
-            u_below: ln train loss; what lies below the grid does not count.
+            u_below: ln train loss; what lies beyond the grid does not count.
             a_above: test accuracy.
 
         Returns:
@@ -157,9 +169,8 @@ class Tempered(NamedTuple):
         def total(entropy):
             return logsumexp(np.where(inside & np.isfinite(entropy), entropy, -np.inf))
 
-        return float(total(self.entropy)), float(
-            jackknife(np.array([total(one) for one in self.replicates]))
-        )
+        value, left = total(self.entropy), np.array([total(one) for one in self.replicates])
+        return float(value), float(jackknife(left)) if np.isfinite(left).all() else np.nan
 
 
 def temper(
@@ -191,6 +202,11 @@ def temper(
         FloatingPointError: walkers became NaN, or neighbouring ensembles do not overlap.
     """
     told = on_block or (lambda *_: None)
+    if isinstance(system.domain, Free):
+        raise ValueError(
+            "Free space has no uniform measure that S could be a fraction of; give the system a "
+            "Box or a Shell."
+        )
     keys = jax.random.split(key, 3)
     sweeper = SamplerConfig(
         walkers=config.groups * config.sweepers,
@@ -198,6 +214,7 @@ def temper(
         groups=config.groups,
         steps=100 * config.block,  # of no meaning here
         block=config.block,
+        sync=config.block,
         friction=config.friction,
         omega_dt=config.omega_dt,
     )
@@ -220,7 +237,14 @@ def _draw(program: Program, state: SamplerState, config: TemperingConfig, key) -
         values = program.devices.gather(program.survey(points)).values
         found.append(values.reshape(size, -1))
     values = np.concatenate(found).astype(np.float64)
-    return values[np.isfinite(values).all(axis=1)]
+    values = values[np.isfinite(values).all(axis=1)]
+    if len(values) < config.draws / 2 or not np.ptp(values[:, 0]) > 0:
+        raise ValueError(
+            f"{len(values)} of {config.draws} random points of the domain have a finite "
+            f"{program.grid.axes[0].name}, and it must differ between them; correct observe, or "
+            "the domain."
+        )
+    return values
 
 
 def _first_beta(u: np.ndarray) -> float:
@@ -256,6 +280,11 @@ def _sweep(program, state, uniform, config: TemperingConfig, told) -> tuple[Leve
         state, row = _one_level(program, state, beta, blocks, config)
         rows.append(row)
         told("sweep", state.step, 0)
+        if len(rows) == 1 and row[2] < program.grid.axes[0].low:
+            raise ValueError(
+                f"Random points of the domain, at {program.grid.axes[0].name} {row[2]:.3g}, lie "
+                "below the grid already; lower the grid."
+            )
         if row[2] < program.grid.axes[0].low:
             break
         rise = config.spread / np.sqrt(max(row[3], 1e-6))
@@ -270,7 +299,7 @@ def _sweep(program, state, uniform, config: TemperingConfig, told) -> tuple[Leve
             "jump, or give more levels or level_steps."
         )
     # Every device gets as many levels.
-    while len(rows) % len(program.devices.local):
+    while len(rows) % (len(program.devices.local) * jax.process_count()):
         state, row = _one_level(program, state, rows[-1][0] * 1.05, blocks, config)
         rows.append(row)
     names = group_starts(program)
@@ -395,10 +424,17 @@ def _exchange(levels: Levels, u, level, random, parity: int, swaps: np.ndarray) 
 
 
 def _trips(ends: np.ndarray, level: np.ndarray, count: int) -> int:
-    """Walkers that came to the other end; two of these are a round trip."""
+    """Walkers that came back to the hottest level, from there by the coldest one.
+
+    `ends` (K, G) is -1 until a walker has been at the hottest level, then 0, and 1 from the coldest
+    level on.
+    """
+    if count < 2:
+        return 0
     top, bottom = level == 0, level == count - 1
     turned = int((top & (ends == 1)).sum())
-    ends[top], ends[bottom] = 0, 1
+    ends[bottom & (ends == 0)] = 1
+    ends[top] = 0
     return turned
 
 
@@ -408,11 +444,14 @@ def _fine_edges(grid: Grid, levels: Levels, uniform) -> np.ndarray:
     Where a level spends its time beta L is about its heat, plus fluctuations of its root.
     """
     axis = grid.axes[0]
-    steepest = max(float((levels.beta * np.exp(levels.u)).max()), 1.0)
-    width = axis.width / np.ceil(axis.width * steepest / FINE)
-    below = np.ceil(MARGIN / width)
+    steep = np.maximum(levels.beta * np.exp(levels.u), 1.0)
+    width = axis.width / np.ceil(axis.width * steep.max() / FINE)
+    # Few degrees of freedom come far below their mean.
+    margin = max(MARGIN, TAIL / np.sqrt(steep[-1]))
+    bottom = min(axis.low, float(levels.u.min()), float(uniform[:, 0].min())) - margin
     top = max(float(uniform[:, 0].max()), axis.high) + MARGIN
-    return axis.low + width * np.arange(-below, np.ceil((top - axis.low) / width) + 1)
+    first, last = (np.ceil(abs(end - axis.low) / width) for end in (bottom, top))
+    return axis.low + width * np.arange(-first, last + 1)
 
 
 def _empty(grid: Grid, groups: int, count: int, edges: np.ndarray) -> _Sums:
@@ -435,16 +474,18 @@ def _count(sums: _Sums, grid: Grid, edges, values, level) -> None:
     moments = np.stack([loss.sum(axis=1), (loss**2).sum(axis=1)], axis=-1)
     for g in range(level.shape[1]):
         flat = level[:, None, g] * sums.fine.shape[2] + place[:, :, g]
-        sums.fine[g] += np.bincount(flat.ravel(), minlength=sums.fine[g].size).reshape(
-            sums.fine[g].shape
-        )
+        _tally(sums.fine[g], flat)
         sums.energy[g, level[:, g]] += moments[:, g]
         sums.u[g, level[:, g]] += u[:, :, g].sum(axis=1)
         if other is not None:
             flat = place[:, :, g] * sums.joint.shape[2] + other[:, :, g]
-            sums.joint[g] += np.bincount(flat.ravel(), minlength=sums.joint[g].size).reshape(
-                sums.joint[g].shape
-            )
+            _tally(sums.joint[g], flat)
+
+
+def _tally(counts: np.ndarray, flat: np.ndarray) -> None:
+    """Count flat indices, of which a block touches few."""
+    touched, times = np.unique(flat, return_counts=True)
+    counts.reshape(-1)[touched] += times.astype(counts.dtype)
 
 
 def _column(grid: Grid, values: np.ndarray):
@@ -453,6 +494,8 @@ def _column(grid: Grid, values: np.ndarray):
         return None
     axis = grid.axes[1]
     column = np.floor((values[..., 1] - axis.low) / axis.width).astype(np.int64)
+    # The last bin holds its upper end, since a smooth accuracy saturates at exactly 1.
+    column = np.where(values[..., 1] == np.float32(axis.high), axis.bins - 1, column)
     return np.where((column >= 0) & (column < axis.bins), column, axis.bins)
 
 
@@ -475,6 +518,7 @@ def _result(program, levels: Levels, uniform, edges, sums: _Sums, swaps, trips, 
         return entropy, -f[1:], energy[:, 0], integral, found, f
 
     everyone = list(range(groups))
+    _stop_where_levels_part(solve(everyone), levels)
     entropy, log_z, energy, integral, found, f = solve(everyone)
     left = [solve([h for h in everyone if h != g]) for g in everyone]
     own = np.array([solve([g])[0] for g in everyone])
@@ -499,6 +543,20 @@ def _result(program, levels: Levels, uniform, edges, sums: _Sums, swaps, trips, 
         trips=trips,
         walker_steps=cost,
     )
+
+
+def _stop_where_levels_part(solved, levels: Levels) -> None:
+    """Across a gap ln Z would be whatever the solution began with."""
+    overlap = mbar.overlaps(*solved[-2:])
+    k = int(np.argmin(overlap))
+    if overlap[k] < OVERLAP:
+        beta = np.concatenate([[0.0], levels.beta])
+        raise FloatingPointError(
+            f"The ensembles at beta = {beta[k]:.4g} and {beta[k + 1]:.4g} hardly overlap "
+            f"({overlap[k]:.2g}, where {OVERLAP:g} is needed), so that nothing absolute follows "
+            "below them: set a smaller spread or more level_steps; a first-order jump between them "
+            "is not crossed."
+        )
 
 
 def _draws_of(grid: Grid, edges: np.ndarray, values: np.ndarray):

@@ -1,5 +1,7 @@
 """The barrier between memorising and generalising networks, on surfaces whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from landscapes import six
@@ -138,3 +140,21 @@ def test_one_outlying_group_decides_nothing():
 def test_regions_that_overlap_are_refused():
     with pytest.raises(ValueError, match="give a higher one for generalising"):
         barrier(made(six(CONTROL)), memorising=0.9, generalising=0.3)
+
+
+@pytest.mark.parametrize("columns", [8, 10, 15, 19, 20])
+def test_odd_and_coarse_grids_show_a_barrier_too(columns):
+    u, a = Axis("u", -3.0, -1.0, 3), Axis("a", 0.0, 1.0, columns)
+    groups = six(10 * u.centers[:, None] - 6 * bump(a.centers))
+    zero = np.zeros(groups.shape[1:])
+    found = Landscape(Grid(u, a), groups[0], zero, zero.astype(int) + 1, groups, ("random",) * 6)
+    assert barrier(found).verdict == "BARRIER"
+    assert barrier(found, u_cap=-2.6).verdict == "BARRIER"
+
+
+def test_a_grid_without_a_region_says_so():
+    whole = made(six(CONTROL[:, 8:]))
+    axis = Axis("a", 0.4, 1.0, 12)
+    found = barrier(replace(whole, grid=Grid(U, axis)))
+    assert found.verdict == "UNDECIDED"
+    assert found.reason == "the grid goes from A = 0.4 to 1 and does not hold both regions"

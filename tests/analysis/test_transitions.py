@@ -7,7 +7,7 @@ from test_barrier import A, U, bump, made, noisy, surface
 
 from glassgrok.analysis.transitions import generalising_transition, learning_transition, valley
 from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Landscape
+from glassgrok.landscape import Landscape, pooled
 
 # sampling.md, table (iv): the highest S goes from a = 0.95 to 0 at u = -2.
 FIRST_ORDER = (12 - 3 * A.centers) * U.centers[:, None] - 6 * A.centers - 5 * bump(A.centers)
@@ -17,7 +17,7 @@ SMOOTH = -60 * (A.centers - 0.5 - 0.3 * U.centers[:, None] / 3) ** 2 + 10 * U.ce
 def line(groups, low=-3.0, high=1.0) -> Landscape:
     """A landscape over u alone."""
     groups = np.asarray(groups, float)
-    entropy = np.logaddexp.reduce(groups, axis=0) - np.log(len(groups))
+    entropy = pooled(groups)
     error = groups.std(axis=0) / np.sqrt(len(groups) - 1)
     visits = np.full(entropy.shape, 1000)
     grid = Grid(Axis("u", low, high, groups.shape[1]))
@@ -94,10 +94,44 @@ def test_a_power_law_is_continuous_along_u():
     assert "FIRST ORDER" not in verdicts
 
 
-def test_too_few_bins_are_no_transition():
+def test_too_few_bins_are_undecided():
     groups = np.full((6, 12, 20), np.nan)
     groups[:, 3, 4:6] = 1.0
     for judge in (generalising_transition, learning_transition):
         found = judge(made(groups))
         assert found.depth == 0
-        assert found.verdict == "CONTINUOUS"
+        assert found.verdict == "UNDECIDED"
+        assert "three bins" in found.reason
+
+
+def test_a_valley_that_was_not_sampled_is_undecided():
+    """Two peaks with nothing between them would be continuous by their rims alone."""
+    peaks = np.maximum(-300 * (A.centers - 0.9) ** 2, -300 * (A.centers - 0.1) ** 2)
+    entropy = 10 * U.centers[:, None] + np.where(peaks > -1, peaks, np.nan)
+    found = generalising_transition(made(six(entropy)))
+    assert (found.verdict, found.reason) == ("UNDECIDED", "bins between others were not sampled")
+    s = double(8.0)[1]
+    s = np.where(np.abs(((Axis("u", -3.0, 1.0, 60).centers + 1) / 1.2) ** 2 - 1) < 0.3, s, np.nan)
+    assert learning_transition(line(six(s))).verdict == "UNDECIDED"
+
+
+def test_maxima_that_are_never_level_are_no_transition():
+    peaks = np.maximum(-300 * (A.centers - 0.9) ** 2, -30 - 300 * (A.centers - 0.2) ** 2)
+    found = generalising_transition(made(six(10 * U.centers[:, None] + peaks)))
+    assert found.verdict == "UNDECIDED"
+    assert "level nowhere" in found.reason
+
+
+def test_the_bulk_of_random_networks_is_no_transition():
+    """Beyond the maximum of S beta is negative, and S convex in L."""
+    u = Axis("u", -3.0, 3.0, 60).centers
+    assert learning_transition(line(six(-(u**2) / 2 / 0.5**2), -3.0, 3.0)).depth == 0
+
+
+def test_of_several_crossings_that_beside_the_valley_counts():
+    tilt = np.where(np.arange(12) < 1, 0.2, -0.2)
+    tilt[8:] = 0.3
+    bend = np.where(np.arange(12) > 6, 10.0, 0.0)
+    entropy = 10 * U.centers[:, None] + tilt[:, None] * A.centers - bend[:, None] * bump(A.centers)
+    found = generalising_transition(made(six(entropy)))
+    assert found.at == pytest.approx(U.centers[7:9].mean(), abs=0.1)

@@ -43,7 +43,9 @@ def run(d: int, steps: int, seed: int = 0):
     return temper(well(d), grid, config, jax.random.key(seed))
 
 
-@pytest.mark.parametrize(("d", "steps", "largest"), [(10, 4000, 0.25), (60, 2000, 0.8)])
+@pytest.mark.parametrize(
+    ("d", "steps", "largest"), [(2, 4000, 0.25), (10, 4000, 0.25), (60, 2000, 0.8)]
+)
 def test_the_fraction_is_absolute(d, steps, largest):
     """The error is that of all levels together: one number, so z < 4 of 15 degrees of freedom."""
     found = run(d, steps)
