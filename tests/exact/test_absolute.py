@@ -63,6 +63,7 @@ def test_the_fraction_is_absolute(d, steps, largest):
     assert found.accepted.min() > 0.1
 
 
+@pytest.mark.slow  # six runs; each of the others looks at one
 def test_errors_hold_over_seeds():
     """z of ln Z at the last level: the mean of 6 is 0 and its spread about 1."""
     z = []
