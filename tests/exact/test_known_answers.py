@@ -111,6 +111,7 @@ def test_hard_accuracy_with_the_force_of_the_smooth_one_is_wrong():
     assert found["z_spread"] > 2
 
 
+@pytest.mark.slow  # a run of its own; tests/test_landscape.py has the arithmetic
 def test_the_difference_of_two_bins_knows_more_than_their_bars():
     """z of differences between neighbours and between the ends, over runs."""
     case = CASES["well-in-a-box"]

@@ -23,7 +23,8 @@ def exact(edges_u, edges_a):
     return np.log(length(edges_u, 1.0, 2.0))[:, None] + np.log(length(edges_a, 1.0, 1.0))[None]
 
 
-@pytest.mark.parametrize("dt", [0.04, 0.02])
+# The longer one takes half a minute to say the same.
+@pytest.mark.parametrize("dt", [pytest.param(0.04, marks=pytest.mark.slow), 0.02])
 def test_entropy_is_right_within_its_error(dt):
     system = gg.System(
         lambda key: jnp.zeros(10),
