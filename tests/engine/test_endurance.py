@@ -42,6 +42,7 @@ def bytes_of(folder):
 # --- other steps ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # four runs; the layout is tested by the next one and in tests/sampling
 def test_a_finished_run_goes_on_with_more_steps(whole, tmp_path):
     once, twice, longer = copy(whole, tmp_path, "a"), copy(whole, tmp_path, "b"), with_steps(3000)
     run(once, longer, resume=True)
