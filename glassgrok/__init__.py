@@ -30,7 +30,7 @@ _HOME = {
     "trained_starts": "glassgrok.sampling.starts",
     "SamplerConfig": "glassgrok.sampling.config",
     "sample": "glassgrok.sampling.sampler",
-    "TemperingConfig": "glassgrok.sampling.tempering",
+    "TemperingConfig": "glassgrok.sampling.config",
     "temper": "glassgrok.sampling.tempering",
     "barrier": "glassgrok.analysis",
     "generalising_transition": "glassgrok.analysis",

@@ -11,12 +11,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from glassgrok.analysis.equilibrium import two_axes
-from glassgrok.analysis.groups import RARE, flipped, interval, leave_one_out, resampled
+from glassgrok.analysis.groups import (
+    RARE,
+    SMALL,
+    flipped,
+    interval,
+    leave_one_out,
+    resampled,
+    stands_out,
+)
 from glassgrok.analysis.rows import log_sum
 from glassgrok.grid import Grid
 from glassgrok.landscape import Landscape, pooled
-
-SMALL = 1.0  # nats; less is no barrier
 
 
 class Barrier(NamedTuple):
@@ -153,17 +159,12 @@ def _unknown(reason: str) -> Barrier:
 def _judge(height, low, high, null, coarse, half) -> tuple[str, str]:
     if not np.isfinite(height):
         return "UNDECIDED", "no path of sampled bins joins the two regions"
-    if high < SMALL:
-        return "NONE", f"the interval ends below {SMALL:g} nat"
-    if not low > SMALL:
-        return "UNDECIDED", f"the interval holds {SMALL:g} nat"
-    if not height > null:
-        return "UNDECIDED", f"noise alone makes {null:.1f} nats"
-    if not SMALL < coarse < np.inf:
-        return "UNDECIDED", "merged bins do not show it"
-    if half <= SMALL or half == np.inf:  # NaN if it was not run
-        return "UNDECIDED", "half the time step does not show it"
-    return "BARRIER", f"the interval lies above {SMALL:g} nat and above noise"
+    there, why = stands_out(height, low, high, null)
+    if there and not SMALL < coarse < np.inf:
+        there, why = None, "merged bins do not show it"
+    if there and (half <= SMALL or half == np.inf):  # NaN if it was not run
+        there, why = None, "half the time step does not show it"
+    return {True: "BARRIER", False: "NONE", None: "UNDECIDED"}[there], why
 
 
 def _regions(landscape: Landscape, u_cap: float, memorising: float, generalising: float):

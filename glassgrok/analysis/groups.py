@@ -13,6 +13,7 @@ from scipy import stats
 from glassgrok.landscape import Landscape, jackknife, pooled
 
 LEVEL, RARE = 0.95, 0.99  # of an interval; quantile of noise that what is there must exceed
+SMALL = 1.0  # nats; a lower barrier or a shallower valley is none
 DRAWS = 400
 
 
@@ -142,3 +143,22 @@ def flipped(left: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarra
     for _ in range(DRAWS):
         signs = random.choice([-1.0, 1.0], count)
         yield np.tensordot(signs, off, axes=1) / np.sqrt(count * (count - 1))
+
+
+def stands_out(height: float, low: float, high: float, null: float) -> tuple[bool | None, str]:
+    """Whether a barrier or a valley is there, and why one says so.
+
+    Args:
+        height, low, high: its height and interval, nats.
+        null: what noise makes of a surface without one.
+
+    Returns:
+        True, False, or None where that is not decided; a few words.
+    """
+    if high < SMALL:
+        return False, f"the interval ends below {SMALL:g} nat"
+    if not low > SMALL:
+        return None, f"the interval holds {SMALL:g} nat"
+    if not height > null:
+        return None, f"noise alone makes {null:.1f} nats"
+    return True, f"the interval lies above {SMALL:g} nat and above noise"

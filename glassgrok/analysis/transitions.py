@@ -9,12 +9,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from glassgrok.analysis.equilibrium import marginal_entropy, two_axes
-from glassgrok.analysis.groups import RARE, flipped, interval, leave_one_out, resampled
+from glassgrok.analysis.groups import (
+    RARE,
+    flipped,
+    interval,
+    leave_one_out,
+    resampled,
+    stands_out,
+)
 from glassgrok.analysis.rows import row_entropy
 from glassgrok.grid import Axis
 from glassgrok.landscape import Landscape
-
-SMALL = 1.0  # nats; a shallower valley is no coexistence of two phases
 
 
 class Transition(NamedTuple):
@@ -103,12 +108,11 @@ def generalising_transition(landscape: Landscape, seed: int = 0) -> Transition:
         return np.where(kept, surface, np.nan)
 
     surface = seen(landscape.entropy)
-    deepest = _deepest_row(surface)
+    row, deepest = _deepest(surface)
     bare = np.where(kept, landscape.entropy, -np.inf)
     filled = seen(_filled(bare))
     at, phases = np.nan, (np.nan, np.nan)
     if deepest.bottom >= 0:
-        row = max(range(len(surface)), key=lambda i: valley(surface[i]).depth)
         at = _level(u, surface, deepest.bottom, row)
         there = valley(surface[row if np.isnan(at) else int(np.argmin(np.abs(u.centers - at)))])
         there = there if there.bottom >= 0 else deepest
@@ -116,17 +120,18 @@ def generalising_transition(landscape: Landscape, seed: int = 0) -> Transition:
     return _transition(
         landscape,
         seed,
-        lambda s: _deepest_row(seen(s)).depth,
+        lambda s: _deepest(seen(s))[1].depth,
         deepest.depth,
-        (lambda noise: _deepest_row(filled + noise).depth, left),
+        (lambda noise: _deepest(filled + noise)[1].depth, left),
         at,
         phases,
         [np.flatnonzero(row) for row in kept],
     )
 
 
-def _deepest_row(surface: np.ndarray) -> Valley:
-    return max(map(valley, surface), key=lambda found: found.depth)
+def _deepest(surface: np.ndarray) -> tuple[int, Valley]:
+    """The row with the deepest valley, and that."""
+    return max(enumerate(map(valley, surface)), key=lambda found: found[1].depth)
 
 
 def _level(u: Axis, surface: np.ndarray, bottom: int, row: int) -> float:
@@ -256,22 +261,13 @@ def _transition(
     from_noise, left = null
     made = [from_noise(noise) for noise in flipped(left, random)]
     limit = float(np.quantile(made, RARE, method="higher"))
-    verdict, reason = _judge(depth, low, high, limit, at)
-    if verdict == "CONTINUOUS" and max(map(len, lines)) < 3:
-        verdict, reason = "UNDECIDED", "nowhere were three bins beside each other sampled"
-    if verdict == "CONTINUOUS" and any((np.diff(line) > 1).any() for line in lines):
+    there, why = stands_out(depth, low, high, limit)
+    if there and np.isnan(at):
+        there, why = None, "the two maxima are level nowhere on this grid"
+    if there is False and max(map(len, lines)) < 3:
+        there, why = None, "nowhere were three bins beside each other sampled"
+    if there is False and any((np.diff(line) > 1).any() for line in lines):
         # What lies deepest is what walkers come to last.
-        verdict, reason = "UNDECIDED", "bins between others were not sampled"
-    return Transition(verdict, reason, depth, low, high, limit, at, phases)
-
-
-def _judge(depth: float, low: float, high: float, null: float, at: float) -> tuple[str, str]:
-    if high < SMALL:
-        return "CONTINUOUS", f"the interval ends below {SMALL:g} nat"
-    if not low > SMALL:
-        return "UNDECIDED", f"the interval holds {SMALL:g} nat"
-    if not depth > null:
-        return "UNDECIDED", f"noise alone makes {null:.1f} nats"
-    if np.isnan(at):
-        return "UNDECIDED", "the two maxima are level nowhere on this grid"
-    return "FIRST ORDER", f"the interval lies above {SMALL:g} nat and above noise"
+        there, why = None, "bins between others were not sampled"
+    verdict = {True: "FIRST ORDER", False: "CONTINUOUS", None: "UNDECIDED"}[there]
+    return Transition(verdict, why, depth, low, high, limit, at, phases)

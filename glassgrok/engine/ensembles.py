@@ -27,9 +27,9 @@ class Ensemble(NamedTuple):
 def stretch(flat: FlatSystem, steps: int) -> Callable:
     """Some steps of one device's walkers by the middle scheme, each in its ensemble.
 
-    Kicks are halved at both ends (BAOAB), since positions and velocities depend on each other in
-    the middle of a kick alone not: between kicks their correlation is omega dt/2, and an exchange
-    of ensembles there, by the potential as it must be, would be wrong by its square.
+    Blocks begin and end in the middle of a kick (BAOAB), where positions and velocities do not
+    depend on each other. Between kicks their correlation is omega dt/2, and walkers that exchanged
+    ensembles there, by their potential alone, would be biased by its square.
 
     Args:
         flat: the system.

@@ -74,6 +74,17 @@ def drive_of(program: Program, state: SamplerState, **changes) -> Drive:
     return drive._replace(**changes)
 
 
+def canonical_drive(program: Program, state: SamplerState, beta: float) -> Drive:
+    """The canonical potential beta L, without V."""
+    return drive_of(
+        program,
+        state,
+        table=np.zeros(program.grid.shape, np.float32),
+        wall=np.zeros(len(program.grid.axes), np.float32),
+        beta=np.float32(beta),
+    )
+
+
 def run_block(program: Program, state: SamplerState, drive: Drive):
     """One block on the devices: (state a block later, samples of all walkers, report)."""
     walkers, samples = program.run(state.walkers, drive, state.step)

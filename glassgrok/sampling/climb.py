@@ -3,7 +3,7 @@
 import numpy as np
 
 from glassgrok.sampling import ladder as ladders
-from glassgrok.sampling.blocks import Report, drive_of, finite, run_block, stiffness
+from glassgrok.sampling.blocks import Report, canonical_drive, finite, run_block, stiffness
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.state import (
     ADAPTATION,
@@ -30,7 +30,9 @@ def _begin_level(program: Program, state: SamplerState) -> SamplerState:
         beta = ladders.FIRST_SLOPE * float(np.exp(-program.grid.axes[0].low))
     else:
         beta = ladder.next_beta(config.ladder_ratio)
-    size = finite(np.max, stiffness(program, state, _drive(program, state, beta)).stiffness)
+    size = finite(
+        np.max, stiffness(program, state, canonical_drive(program, state, beta)).stiffness
+    )
     dt = config.omega_dt / np.sqrt(size) if config.dt == "auto" else config.dt
     heating = ladder.phase == ladders.HEAT
     return state._replace(
@@ -48,7 +50,7 @@ def ladder_block(program: Program, state: SamplerState) -> tuple[SamplerState, R
         state = _begin_level(program, state)
     ladder = state.ladder
     state = state._replace(dt=float(ladder.dt[ladder.level]))
-    drive = _drive(program, state, ladder.beta[ladder.level])
+    drive = canonical_drive(program, state, ladder.beta[ladder.level])
     state, samples, report = run_block(program, state, drive)
     blocks = _level_blocks(config, ladder)
     done = state.level_step + 1
@@ -61,17 +63,6 @@ def ladder_block(program: Program, state: SamplerState) -> tuple[SamplerState, R
     if done == blocks:
         state = _end_level(program, state, blocks - blocks // 2)
     return state, report
-
-
-def _drive(program: Program, state: SamplerState, beta: float):
-    """The canonical potential beta L, without V."""
-    return drive_of(
-        program,
-        state,
-        table=np.zeros(program.grid.shape, np.float32),
-        wall=np.zeros(len(program.grid.axes), np.float32),
-        beta=np.float32(beta),
-    )
 
 
 def _end_level(program: Program, state: SamplerState, measured: int) -> SamplerState:

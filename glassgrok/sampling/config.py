@@ -196,3 +196,54 @@ class SamplerConfig:
         settling = round(self.settle * length / self.block) * self.block
         audit = round(self.audit * length / self.block) * self.block
         return Layout(settling, length - settling - audit, audit)
+
+
+@dataclass(frozen=True)
+class TemperingConfig:
+    """How the ensembles are sampled.
+
+    Attributes:
+        groups: independent groups, each with a walker at every level.
+        steps: of each walker after the sweep.
+        settle: share of them that is not counted.
+        block: steps between two exchanges.
+        level_steps: of each level of the sweep.
+        spread: rise of ln beta from level to level, in units of 1/sqrt(C).
+        levels: at most.
+        draws: uniform points of the domain.
+        friction: c_f.
+        omega_dt: dt times the largest frequency found at a level.
+        sweepers: walkers of each group in the sweep.
+    """
+
+    groups: int = 8
+    steps: int = 10_000
+    settle: float = 0.2
+    block: int = 50
+    level_steps: int = 400
+    spread: float = 1.5
+    levels: int = 300
+    draws: int = 4096
+    friction: float = 0.01
+    omega_dt: float = 0.2
+    sweepers: int = 2
+
+    def __post_init__(self):
+        for name in ("steps", "block", "level_steps", "levels", "draws", "sweepers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+        if self.groups < 2:
+            raise ValueError(f"groups must be at least 2 for errors, but is {self.groups}.")
+        if not 0 <= self.settle < 1:
+            raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
+        if self.spread <= 0:
+            raise ValueError(f"spread must be above 0, but is {self.spread}.")
+        if self.draws < 10 * self.groups:
+            raise ValueError(
+                f"draws must be at least ten for each of {self.groups} groups, but are "
+                f"{self.draws}."
+            )
+        if self.steps < 10 * self.block:
+            raise ValueError(
+                f"steps must be at least 10 blocks of {self.block}, but are {self.steps}."
+            )

@@ -39,7 +39,7 @@ def free_energies(found: Histograms, guess: np.ndarray | None = None) -> np.ndar
 
     Raises:
         ValueError: an ensemble has no samples.
-        FloatingPointError: it did not converge; the ensembles do not overlap.
+        FloatingPointError: it did not converge. That it did proves no overlap: ask `overlaps`.
     """
     size = found.counts.sum(axis=1)
     if not (size > 0).all():

@@ -91,7 +91,7 @@ def test_noise_hides_no_barrier_and_makes_none():
     wanted = exact_height(BARRIER[-1])
     assert [one.verdict for one in found] == ["BARRIER"] * 6
     inside = [one.low <= wanted <= one.high for one in found]
-    assert sum(inside) >= 3  # about 85 %: noise lifts the ends and fills the saddle
+    assert sum(inside) >= 5  # about 85 %: noise lifts the ends and fills the saddle
     none = [barrier(noisy(CONTROL, seed)) for seed in range(6)]
     assert "BARRIER" not in [one.verdict for one in none]
     assert [one.verdict for one in none].count("NONE") >= 5

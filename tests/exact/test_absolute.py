@@ -12,7 +12,8 @@ from scipy.special import erf
 
 import glassgrok as gg
 from glassgrok.sampling import tempering
-from glassgrok.sampling.tempering import TemperingConfig, temper
+from glassgrok.sampling.config import TemperingConfig
+from glassgrok.sampling.tempering import temper
 
 KEY = jax.random.key(0)
 
@@ -60,7 +61,7 @@ def test_the_fraction_is_absolute(d, steps, largest):
     wanted = ball(d, below) + np.log1p(-np.exp(ball(d, edges[0]) - ball(d, below)))
     assert abs(value - wanted) < 4 * error
     assert found.overlap.min() > 0.1
-    assert found.accepted.min() > 0.1
+    assert found.accepted.min() > 0.05  # of 320 tries: no level is cut off
 
 
 @pytest.mark.slow  # six runs; each of the others looks at one

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import glassgrok as gg
-from glassgrok.sampling.tempering import _column, _first_beta, _integral, _trips
+from glassgrok.sampling.sweep import first_beta
+from glassgrok.sampling.tempered import _column, _integral
+from glassgrok.sampling.tempering import _trips
 
 KEY = jax.random.key(0)
 WELL = gg.System(
@@ -58,7 +60,7 @@ def test_what_cannot_work_is_refused(field, value, message):
 
 def test_the_first_level_is_worth_a_third_of_the_draws():
     u = np.random.default_rng(0).normal(size=4000)
-    weights = np.exp(-_first_beta(u) * np.exp(u))
+    weights = np.exp(-first_beta(u) * np.exp(u))
     assert weights.sum() ** 2 / (weights**2).sum() / 4000 == pytest.approx(0.3, abs=0.01)
 
 
