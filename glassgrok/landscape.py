@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -47,6 +47,44 @@ class Diagnostics(NamedTuple):
     integrator: str
 
 
+class Umbrella(NamedTuple):
+    """How umbrella windows sampled a landscape: K windows, E pairs of neighbours, G groups.
+
+    Attributes:
+        halves: (2, G, ...) S of each group in each half of the counted time, as
+            `Landscape.groups`.
+        center, stiffness: (K, axes) of the restraints, stiffness in nats per unit squared.
+        mean: (K, axes) of the collective variables in each window.
+        row, column: (K,) number of the rung, from the uniform measure down, and along A; -1 where
+            A is not held.
+        dt: (K,) time steps.
+        free_energy, free_energy_error: (K,) -ln of the mean of e^-w over the domain.
+        integral, integral_error: (K,) the same by thermodynamic integration along neighbours.
+        pairs: (E, 2) neighbours, as indices of windows.
+        overlap: (E,) of each pair; 1/2 where they are the same.
+        accepted: (E,) share of the exchanges between them.
+        trips: (axes,) round trips of all walkers between the first and the last windows.
+        rescued: walkers that were lost and began again.
+    """
+
+    halves: np.ndarray
+    center: np.ndarray
+    stiffness: np.ndarray
+    mean: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    dt: np.ndarray
+    free_energy: np.ndarray
+    free_energy_error: np.ndarray
+    integral: np.ndarray
+    integral_error: np.ndarray
+    pairs: np.ndarray
+    overlap: np.ndarray
+    accepted: np.ndarray
+    trips: np.ndarray
+    rescued: int
+
+
 class Joint(NamedTuple):
     """Joint sums over the second variable's bins a and those of its hard form h, for reweighting.
 
@@ -73,6 +111,20 @@ def pooled(groups: np.ndarray) -> np.ndarray:
     filled = np.where(np.isnan(groups), -np.inf, groups)
     total = np.logaddexp.reduce(filled, axis=0) - np.log(max(len(groups), 1))
     return np.where(np.isfinite(total), total, np.nan)
+
+
+def averaged(groups: np.ndarray) -> np.ndarray:
+    """mean_g S_g over the groups that saw something.
+
+    Args:
+        groups: (G, ...) nats, each an estimate of S by itself; NaN where it saw nothing.
+
+    Returns:
+        (...) nats; NaN where no group saw anything.
+    """
+    seen = np.isfinite(groups)
+    total = np.where(seen, groups, 0.0).sum(axis=0)
+    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan)
 
 
 def jackknife(replicates: np.ndarray) -> np.ndarray:
@@ -103,12 +155,15 @@ class Landscape:
             else up to one constant, the smallest bin at 0.
         entropy_error: one standard error of `entropy`, from independent groups of walkers.
         visits: int64, production samples in the bin.
-        groups: (G, ...) what each independent group contributes: entropy = ln mean_g exp(groups_g),
-            where NaN, a group that saw nothing, counts as exp(-inf).
+        groups: (G, ...) what each independent group says, NaN where it saw nothing; see `pooling`.
+        pooling: how groups make up the entropy. "volume": entropy = ln mean_g exp(groups_g), since
+            all sampled with the same V, and NaN counts as exp(-inf). "logarithm": each is S by
+            itself, and the entropy is that of all their samples, close to mean_g groups_g.
         starts: (G,) what each group started from.
         extras: name -> mean over the bin of another observable (a network's hard accuracies).
         normalised: whether the constant is absolute.
-        diagnostics: how it was sampled, or None of a landscape that was not.
+        diagnostics: how a frozen production sampled it, or None.
+        umbrella: how umbrella windows did, or None.
         joint: what reweighting to hard accuracy needs, or None.
         attributes: provenance, for the file.
     """
@@ -122,8 +177,14 @@ class Landscape:
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     normalised: bool = False
     diagnostics: Diagnostics | None = None
+    umbrella: Umbrella | None = None
     joint: Joint | None = None
+    pooling: Literal["volume", "logarithm"] = "volume"
     attributes: dict = field(default_factory=dict)
+
+    def pool(self, groups: np.ndarray) -> np.ndarray:
+        """(...) the entropy that (G, ...) groups make up, nats; NaN where none saw anything."""
+        return (pooled if self.pooling == "volume" else averaged)(groups)
 
     def difference(self, bin1, bin2) -> tuple[float, float]:
         """S(bin2) - S(bin1) and its standard error, from leaving out one group at a time.
@@ -143,9 +204,44 @@ class Landscape:
         """
         one, two = (self._index(bin) for bin in (bin1, bin2))
         pair = np.stack([self.groups[(..., *one)], self.groups[(..., *two)]], axis=1)
-        left = [pooled(np.delete(pair, g, axis=0)) for g in range(len(pair))]
+        left = [self.pool(np.delete(pair, g, axis=0)) for g in range(len(pair))]
         value = float(self.entropy[two] - self.entropy[one])
         return value, float(jackknife(np.diff(np.reshape(left, (-1, 2)))[:, 0]))
+
+    def fraction(self, u_below: float = np.inf, a_above: float = -np.inf) -> tuple[float, float]:
+        """ln of the fraction of the domain with u <= `u_below` and A >= `a_above`.
+
+        Args:
+            u_below: ln train loss; what lies beyond the grid does not count.
+            a_above: test accuracy.
+
+        Returns:
+            It and its standard error, in nats; bins count whose middle is inside.
+
+        Raises:
+            ValueError: the landscape is not normalised, or no bin there was sampled.
+        """
+        if not self.normalised:
+            raise ValueError(
+                "Only differences of this landscape's S mean anything; sample it with umbrella "
+                "windows, which give S absolutely."
+            )
+        axes = self.grid.axes
+        inside = axes[0].centers <= u_below
+        if len(axes) == 2:
+            inside = inside[:, None] & (axes[1].centers >= a_above)
+        inside &= np.isfinite(self.entropy)
+        if not inside.any():
+            raise ValueError(
+                f"No bin with u <= {u_below:g} and A >= {a_above:g} was sampled; ask for a larger "
+                "part of the grid."
+            )
+
+        def total(entropy):
+            return np.logaddexp.reduce(np.where(np.isfinite(entropy), entropy, -np.inf)[inside])
+
+        left = [self.pool(np.delete(self.groups, g, axis=0)) for g in range(len(self.groups))]
+        return float(total(self.entropy)), float(jackknife(np.array([total(s) for s in left])))
 
     def _index(self, bin) -> tuple[int, ...]:
         index = tuple(int(i) for i in np.atleast_1d(bin))
@@ -170,9 +266,9 @@ class Landscape:
             "groups": (["group", *names], self.groups, nats | {"long_name": "S of each group"}),
         }
         variables |= {f"mean_{name}": (names, value) for name, value in self.extras.items()}
-        if self.diagnostics is not None:
-            for name, value in self.diagnostics._asdict().items():
-                variables[f"diagnostic_{name}"] = (_dimensions(names)[name], value)
+        for kind, found in (("diagnostic", self.diagnostics), ("umbrella", self.umbrella)):
+            for name, value in ({} if found is None else found._asdict()).items():
+                variables[f"{kind}_{name}"] = (_dimensions(names)[kind][name], value)
         if self.joint is not None:
             dims = ["group", *names, "hard"]
             meaning = {"long_name": f"with {self.joint.name} along hard"}
@@ -181,7 +277,8 @@ class Landscape:
         coordinates = {axis.name: axis.centers for axis in self.grid.axes}
         coordinates["start"] = ("group", np.array(self.starts, dtype=object))
         edges = {f"{a.name}_range": np.array([a.low, a.high]) for a in self.grid.axes}
-        attributes = edges | {"normalised": int(self.normalised)} | self.attributes
+        kind = {"normalised": int(self.normalised), "pooling": self.pooling}
+        attributes = edges | kind | self.attributes
         if self.joint is not None:
             attributes["joint_name"] = self.joint.name
         return xr.Dataset(variables, coordinates, attributes)
@@ -219,7 +316,7 @@ class Landscape:
         names = data["entropy"].dims
         axes = [Axis(n, *map(float, data.attrs.pop(f"{n}_range")), data.sizes[n]) for n in names]
         normalised = bool(data.attrs.pop("normalised"))
-        joint_name = data.attrs.pop("joint_name", None)
+        joint_name, pooling = data.attrs.pop("joint_name", None), data.attrs.pop("pooling")
         return cls(
             grid=Grid(*axes),
             entropy=data["entropy"].values,
@@ -233,10 +330,12 @@ class Landscape:
                 if str(n).startswith("mean_")
             },
             normalised=normalised,
-            diagnostics=_diagnostics(data),
+            diagnostics=_record(data, "diagnostic", Diagnostics),
+            umbrella=_record(data, "umbrella", Umbrella),
             joint=None
             if joint_name is None
             else Joint(joint_name, data["joint_weight"].values, data["joint_square"].values),
+            pooling=pooling,
             attributes=dict(data.attrs),
         )
 
@@ -245,9 +344,9 @@ class Landscape:
         return replace(self, attributes=self.attributes | attributes)
 
 
-def _dimensions(names) -> dict[str, list[str]]:
-    """Dimensions of each field of Diagnostics."""
-    return {
+def _dimensions(names) -> dict[str, dict[str, list[str]]]:
+    """Dimensions of each field of Diagnostics and of Umbrella."""
+    diagnostic = {
         "segments": ["segment", "group", *names],
         "half_step": ["group", *names],
         "walkers": [*names],
@@ -255,11 +354,25 @@ def _dimensions(names) -> dict[str, list[str]]:
         "omega_dt": ["quarter"],
         "temperature": ["quarter"],
         "temperature_error": ["quarter"],
-    } | {key: [] for key in ("filled", "dt", "acceptance", "rescued", "integrator")}
+    }
+    umbrella = {name: ["window"] for name in Umbrella._fields} | {
+        "halves": ["half", "group", *names],
+        "center": ["window", "variable"],
+        "stiffness": ["window", "variable"],
+        "mean": ["window", "variable"],
+        "pairs": ["pair", "side"],
+        "overlap": ["pair"],
+        "accepted": ["pair"],
+        "trips": ["axis"],
+        "rescued": [],
+    }
+    numbers = {key: [] for key in ("filled", "dt", "acceptance", "rescued", "integrator")}
+    return {"diagnostic": diagnostic | numbers, "umbrella": umbrella}
 
 
-def _diagnostics(data: xr.Dataset) -> Diagnostics | None:
-    if "diagnostic_segments" not in data:
+def _record(data: xr.Dataset, kind: str, record):
+    """Diagnostics or Umbrella, None if the file has none."""
+    if f"{kind}_{record._fields[0]}" not in data:
         return None
-    values = [data[f"diagnostic_{name}"].values for name in Diagnostics._fields]
-    return Diagnostics(*(value if value.ndim else value.item() for value in values))
+    values = [data[f"{kind}_{name}"].values for name in record._fields]
+    return record(*(value if value.ndim else value.item() for value in values))

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Diagnostics, Joint, Landscape, pooled
+from glassgrok.landscape import Diagnostics, Joint, Landscape, Umbrella, averaged, pooled
 
 LINE = Grid(Axis("u", -3.0, 1.0, 9))
 PLANE = Grid(Axis("u", -3.0, 1.0, 9), Axis("a", 0.0, 1.0, 5))
@@ -32,6 +32,28 @@ def diagnostics(grid, random):
     )
 
 
+def umbrella(grid, random):
+    axes = len(grid.axes)
+    return Umbrella(
+        halves=random.normal(size=(2, 6, *grid.shape)),
+        center=random.random((7, axes)),
+        stiffness=random.random((7, axes)),
+        mean=random.random((7, axes)),
+        row=np.arange(7),
+        column=np.full(7, -1),
+        dt=random.random(7),
+        free_energy=random.random(7),
+        free_energy_error=random.random(7),
+        integral=random.random(7),
+        integral_error=random.random(7),
+        pairs=random.integers(0, 7, (9, 2)),
+        overlap=random.random(9),
+        accepted=random.random(9),
+        trips=random.integers(0, 9, axes),
+        rescued=1,
+    )
+
+
 def joint(grid, random):
     weight = random.normal(size=(6, *grid.shape, grid.shape[1]))
     return Joint("b", weight, 2 * weight)
@@ -51,7 +73,9 @@ def example(grid=PLANE):
         extras={"train_accuracy": random.random(grid.shape), "b": random.random(grid.shape)},
         normalised=True,
         diagnostics=diagnostics(grid, random),
+        umbrella=umbrella(grid, random),
         joint=joint(grid, random) if len(grid.axes) == 2 else None,
+        pooling="logarithm",
         attributes={"seed": 3, "task": "x+y mod 13", "dt": 0.1 + 0.2},
     )
 
@@ -67,7 +91,7 @@ def test_load_gives_back_what_was_saved(grid, tmp_path):
         if isinstance(one, np.ndarray):
             assert one.dtype == two.dtype
             np.testing.assert_array_equal(one, two)
-        elif field.name in ("diagnostics", "joint") and one is not None:
+        elif field.name in ("diagnostics", "umbrella", "joint") and one is not None:
             assert type(one) is type(two)
             for a, b in zip(one, two, strict=True):
                 assert type(a) is type(b)
@@ -108,6 +132,7 @@ def test_a_landscape_of_one_group_and_no_extras(tmp_path):
         starts=("random",),
         extras={},
         diagnostics=None,
+        umbrella=None,
         joint=None,
     )
     one.save(tmp_path / "a.nc")
@@ -185,3 +210,42 @@ def test_a_difference_of_a_line_and_of_bins_that_were_not_seen():
 def test_a_bin_that_is_not_there(bin):
     with pytest.raises(ValueError, match=r"There is no bin .* the grid has 9 x 5 bins"):
         example().difference((1, 1), bin)
+
+
+def absolute(own) -> Landscape:
+    """(G, 4, 2) S of each group by itself."""
+    grid = Grid(Axis("u", -4.0, 0.0, 4), Axis("a", 0.0, 1.0, 2))
+    entropy, visits = averaged(own), np.ones(grid.shape, np.int64)
+    return Landscape(
+        grid,
+        entropy,
+        0 * entropy,
+        visits,
+        own,
+        ("a", "b") * 3,
+        normalised=True,
+        pooling="logarithm",
+    )
+
+
+def test_groups_by_themselves_are_averaged():
+    own = np.array([[[0.0, np.nan]], [[2.0, np.nan]], [[np.nan, np.nan]]])
+    np.testing.assert_array_equal(averaged(own), [[1.0, np.nan]])
+    found = absolute(np.random.default_rng(0).normal(size=(6, 4, 2)))
+    value, error = found.difference((0, 0), (3, 1))
+    gap = found.groups[:, 3, 1] - found.groups[:, 0, 0]
+    assert value == pytest.approx(gap.mean())
+    assert error == pytest.approx(gap.std(ddof=1) / np.sqrt(6))
+
+
+def test_a_fraction_adds_bins_up_with_their_error():
+    common = np.random.default_rng(1).normal(size=(6, 1, 1))
+    found = absolute(np.log(np.arange(1.0, 9.0)).reshape(4, 2) + common)
+    value, error = found.fraction(u_below=-2.0, a_above=0.5)
+    assert value == pytest.approx(np.log(2 + 4) + common.mean())
+    assert error == pytest.approx(common.std(ddof=1) / np.sqrt(6))
+    assert found.fraction()[0] == pytest.approx(np.log(36) + common.mean())
+    with pytest.raises(ValueError, match="was sampled; ask for a larger part"):
+        found.fraction(u_below=-9.0)
+    with pytest.raises(ValueError, match="Only differences"):
+        replace(found, normalised=False).fraction()

@@ -7,7 +7,7 @@ import numpy as np
 
 from glassgrok.analysis.groups import normal_score, start_disagreement
 from glassgrok.analysis.rows import row_entropy, row_mean
-from glassgrok.landscape import Landscape, jackknife, pooled
+from glassgrok.landscape import Landscape, jackknife
 
 MATTER = 5.0  # nats below a row's maximum: e^-5 < 1 %, so the others hold no volume at that loss
 CHANCE, OTHERS = 0.01, 3  # that equal starts seem not to agree; three others share as much again
@@ -80,7 +80,7 @@ def shifts(landscape: Landscape, old: np.ndarray, new: np.ndarray) -> dict[str, 
         landscape: whose bins that matter are compared, where both measurements saw them.
         old, new: (G, ...) nats.
     """
-    before, after = replicates(old), replicates(new)
+    before, after = replicates(landscape, old), replicates(landscape, new)
     common = np.isfinite(before + after)
     before, after = np.where(common, before, np.nan), np.where(common, after, np.nan)
     change = np.where(matters(landscape), after - before, np.nan)
@@ -142,10 +142,10 @@ def _variance_ratio(values: np.ndarray, weight: np.ndarray, shift: bool) -> floa
     return float(values.mean(0).var(0, ddof=1) @ weight / max(within, 1e-300))
 
 
-def replicates(groups: np.ndarray) -> np.ndarray:
-    """(1 + G, ...) the pooled groups, then without each in turn."""
-    left = [pooled(np.delete(groups, g, axis=0)) for g in range(len(groups))]
-    return np.stack([pooled(groups), *left])
+def replicates(landscape: Landscape, groups: np.ndarray) -> np.ndarray:
+    """(1 + G, ...) the groups pooled, then without each in turn."""
+    left = [landscape.pool(np.delete(groups, g, axis=0)) for g in range(len(groups))]
+    return np.stack([landscape.pool(groups), *left])
 
 
 def _centred(change: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from glassgrok.analysis.groups import (
 )
 from glassgrok.analysis.rows import log_sum
 from glassgrok.grid import Grid
-from glassgrok.landscape import Landscape, pooled
+from glassgrok.landscape import Landscape
 
 
 class Barrier(NamedTuple):
@@ -252,7 +252,7 @@ def _coarse(landscape: Landscape, beta: float, regions: _Regions) -> float:
 
     groups = log_sum(log_sum(blocks(landscape.groups, np.nan), -1), -2)
     centers = u.low + u.width * (2 * np.arange(size[0]) + 1)
-    surface = pooled(groups) - beta * np.exp(centers)[:, None]
+    surface = landscape.pool(groups) - beta * np.exp(centers)[:, None]
     merged = (blocks(mask, False).any(axis=(-3, -1)) for mask in regions)
     return _height(surface, _Regions(*merged))
 
@@ -260,7 +260,7 @@ def _coarse(landscape: Landscape, beta: float, regions: _Regions) -> float:
 def _half_step(landscape: Landscape, weight: np.ndarray, regions: _Regions) -> float:
     if landscape.diagnostics is None:
         return np.nan
-    half = pooled(landscape.diagnostics.half_step) - weight
+    half = landscape.pool(landscape.diagnostics.half_step) - weight
     return _height(half, regions)
 
 

@@ -34,6 +34,7 @@ UNSURE = 0.05  # standard error of that temperature above which it is not known
 STIFF = 0.5  # omega dt; a harmonic mode is unstable at 2, others are wrong far below
 HEIGHTS = ("lowest", "lower", "higher", "highest")  # quarters of an axis
 LINES = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
+INTEGRAL = 0.05  # nats by which a cubic piece between neighbours may be off
 UNKNOWABLE = "the landscape has no diagnostics of how it was sampled"
 CURE = "more steps"
 CURES = {
@@ -78,6 +79,8 @@ def convergence(landscape: Landscape) -> Verdict:
     """
     if not np.isfinite(landscape.entropy).any():
         checks = [Check("coverage", False, "no bin was sampled", "one")]
+    elif landscape.umbrella is not None:
+        checks = _of_windows(landscape)
     elif landscape.diagnostics is None:
         return Verdict(False, (UNKNOWABLE,), ())
     else:
@@ -88,6 +91,34 @@ def convergence(landscape: Landscape) -> Verdict:
     failed = [check for check in checks if not check.passed]
     reasons = [f"{c.found}, need {c.demanded}: {CURES.get(c.name, CURE)}." for c in failed]
     return Verdict(not failed, tuple(r[0].upper() + r[1:] for r in reasons), tuple(checks))
+
+
+def _of_windows(landscape: Landscape) -> list[Check]:
+    """What umbrella windows are judged by. That neighbours overlap was demanded when S was made.
+
+    Round trips are told and not demanded: S needs equilibrium within each window alone, and whether
+    that was reached is what opposite starts and the two halves tell.
+    """
+    found, checks = landscape.umbrella, [_groups(landscape)]
+    if checks[0].passed:
+        change = shifts(landscape, *found.halves)
+        halves = _weakest("halves", "halves of the sampling", change)
+        checks += [_starts(landscape), _samples(landscape), halves, _integral(landscape)]
+    trips = ", ".join(
+        f"{n} in {axis.name}" for n, axis in zip(found.trips, landscape.grid.axes, strict=True)
+    )
+    told = f"neighbours overlap by {found.overlap.min():.2f} at least, round trips: {trips}"
+    return [*checks, Check("windows", True, told, ""), _lost(found.rescued, "while sampled")]
+
+
+def _integral(landscape: Landscape) -> Check:
+    """Thermodynamic integration uses means of forces where free energies use all overlaps."""
+    found = landscape.umbrella
+    off = np.abs(found.integral - found.free_energy)
+    allowed = SIGMAS * np.hypot(found.integral_error, found.free_energy_error) + INTEGRAL
+    k = int(np.argmax(off / allowed))
+    told = f"free energies and their integral differ by {off[k]:.2g} nats at most"
+    return Check("integral", bool((off <= allowed).all()), told, f"{allowed[k]:.2g}")
 
 
 def describe_convergence(landscape: Landscape) -> list[str]:
@@ -109,10 +140,15 @@ def describe_convergence(landscape: Landscape) -> list[str]:
 
 
 def _basics(landscape: Landscape) -> list[Check]:
-    n, filled = len(landscape.groups), bool(landscape.diagnostics.filled)
+    filled = bool(landscape.diagnostics.filled)
     state = "adaptation ended before the reachable bins were all found and visited alike"
     fill = Check("fill", filled, "the fill ended" if filled else state, "a fill first")
-    return [fill, Check("groups", n >= GROUPS, f"{n} group{'s' * (n != 1)}", f"{GROUPS}")]
+    return [fill, _groups(landscape)]
+
+
+def _groups(landscape: Landscape) -> Check:
+    n = len(landscape.groups)
+    return Check("groups", n >= GROUPS, f"{n} group{'s' * (n != 1)}", f"{GROUPS}")
 
 
 def _starts(landscape: Landscape) -> Check:
@@ -176,7 +212,8 @@ def _time_step(landscape: Landscape) -> list[Check]:
     if not run:
         told = "the error of dt is unknown"
         return [*checks, Check("no half step", False, told, "an audit with dt/2")]
-    each = slopes(landscape, replicates(found.half_step) - replicates(landscape.groups))
+    halved, whole = (replicates(landscape, s) for s in (found.half_step, landscape.groups))
+    each = slopes(landscape, halved - whole)
     slope, error = each[0], jackknife(each[1:])
     off = f"S rises by {slope:.2%} ± {error:.2%} more with dt/2"
     # Where S hardly varies, a slope that changes it by less than its demanded error will do.
@@ -198,11 +235,12 @@ def _kernel(landscape: Landscape) -> list[Check]:
     told = "Eq. 5 samples T = 1 - c_f/2" if paper else f"integrator {found.integrator}"
     if found.acceptance < 1:
         told += f" accepted {found.acceptance:.0%} of its steps"
-    lost = f"{found.rescued} walkers became NaN in production"
-    return [
-        Check("kernel", not paper, told, "the middle scheme or metropolis"),
-        Check("lost", found.rescued == 0, lost, "none"),
-    ]
+    kernel = Check("kernel", not paper, told, "the middle scheme or metropolis")
+    return [kernel, _lost(found.rescued, "in production")]
+
+
+def _lost(rescued: int, when: str) -> Check:
+    return Check("lost", rescued == 0, f"{rescued} walkers became NaN {when}", "none")
 
 
 def _quarters(landscape: Landscape) -> list[Check]:

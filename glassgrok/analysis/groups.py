@@ -1,7 +1,8 @@
 """Errors from independent groups: S without each group in turn, and groups of different starts.
 
-S = ln mean_g exp(S_g) over all groups, a group that saw nothing in a bin counting as exp(-inf): the
-weights are summed and not their logarithms, which are biased by nats where samples are few.
+Of groups with the same V S = ln mean_g exp(S_g), a group that saw nothing in a bin counting as
+exp(-inf): the weights are summed and not their logarithms, which are biased by nats where samples
+are few. Groups with windows of their own are averaged; `Landscape.pool`.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from glassgrok.landscape import Landscape, jackknife, pooled
+from glassgrok.landscape import Landscape, jackknife
 
 LEVEL, RARE = 0.95, 0.99  # of an interval; quantile of noise that what is there must exceed
 SMALL = 1.0  # nats; a lower barrier or a shallower valley is none
@@ -18,15 +19,18 @@ DRAWS = 400
 
 
 def aligned(landscape: Landscape, surfaces: np.ndarray) -> np.ndarray:
-    """Surfaces shifted to the landscape's entropy, since only differences of S mean anything.
+    """Surfaces shifted to the landscape's entropy where only differences of S mean anything.
 
     Args:
-        landscape: shifts are by least squares, weighted with its visits.
+        landscape: if it is normalised nothing is shifted; else shifts are by least squares,
+            weighted with its visits.
         surfaces: (n, ...) nats.
 
     Returns:
         (n, ...) nats; NaN where the surface or the landscape is.
     """
+    if landscape.normalised:
+        return np.where(np.isfinite(landscape.entropy), surfaces, np.nan)
     off = (surfaces - landscape.entropy).reshape(len(surfaces), landscape.grid.size)
     weight = np.where(np.isfinite(off), landscape.visits.ravel(), 0)
     shift = np.nansum(weight * off, axis=1) / np.maximum(weight.sum(axis=1), 1)
@@ -36,7 +40,7 @@ def aligned(landscape: Landscape, surfaces: np.ndarray) -> np.ndarray:
 def leave_one_out(landscape: Landscape) -> np.ndarray:
     """(G, ...) the entropy without each group in turn, `aligned`; NaN where only that one was."""
     groups = landscape.groups
-    left = [pooled(np.delete(groups, g, axis=0)) for g in range(len(groups))]
+    left = [landscape.pool(np.delete(groups, g, axis=0)) for g in range(len(groups))]
     return aligned(landscape, np.reshape(left, groups.shape))
 
 
@@ -87,7 +91,7 @@ def start_disagreement(
     values, squares = [], 0.0
     for groups in members:
         part = replace(landscape, entropy=shared, groups=groups)
-        values.append(statistic(aligned(part, pooled(groups)[None]))[0])
+        values.append(statistic(aligned(part, part.pool(groups)[None]))[0])
         if len(groups) > 1:
             factor = len(groups) * (len(groups) - 1)
             squares = squares + factor * jackknife(statistic(leave_one_out(part))) ** 2
@@ -102,7 +106,7 @@ def resampled(landscape: Landscape, random: np.random.Generator) -> Iterator[np.
     """S of groups drawn with replacement, `DRAWS` times; the bootstrap."""
     count = len(landscape.groups)
     for _ in range(DRAWS):
-        yield pooled(landscape.groups[random.integers(count, size=count)])
+        yield landscape.pool(landscape.groups[random.integers(count, size=count)])
 
 
 def interval(drawn: np.ndarray, count: int) -> tuple[float, float]:

@@ -26,8 +26,8 @@ class Canonical(NamedTuple):
         loss, loss_error: (n,) <L>.
         heat_capacity, heat_capacity_error: (n,) C = d<L>/dT = var(L)/T², dimensionless.
         free_energy, free_energy_error: (n,) F = -T ln Z in units of the loss. A constant c in S,
-            which is unknown unless the landscape is normalised, is a term -c T in F. The error
-            is that of the shape of S, aligned as in `leave_one_out`.
+            which is unknown unless the landscape is normalised, is a term -c T in F. Where it is
+            unknown the error is that of the shape of S, aligned as in `leave_one_out`.
         entropy, entropy_error: (n,) (<L> - F)/T in nats, up to the constant of S.
         edge: (n,) share of the canonical weight in the first or the last bin of the sampled
             stretch, or beyond a gap, whichever is largest. Where it is above 0.01 the grid does

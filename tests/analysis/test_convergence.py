@@ -11,7 +11,14 @@ from glassgrok.analysis.agreement import CHANCE, agree, between_within, matters,
 from glassgrok.analysis.convergence import describe_convergence
 from glassgrok.analysis.groups import leave_one_out
 from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Diagnostics, Landscape, jackknife, pooled
+from glassgrok.landscape import (
+    Diagnostics,
+    Landscape,
+    Umbrella,
+    averaged,
+    jackknife,
+    pooled,
+)
 
 U, A = Axis("ln_loss", -8.0, 0.0, 10), Axis("test_accuracy", 0.0, 1.0, 12)
 TWO, ONE = Grid(U, A), Grid(U)
@@ -394,3 +401,60 @@ def test_shifts_score_what_happened_in_errors():
     found = shifts(data, data.groups, data.groups + first + noise)
     assert not found["S(u)"].passed
     assert found["mean A"].passed
+
+
+def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
+    """A landscape that umbrella windows measured; memorising groups are off by `shift` nats of S'.
+
+    Args:
+        rng: of numpy.
+        grid: the bins.
+        shift: what S of memorising starts falls short by at the lower end.
+        drift: what S of the second half does.
+        groups: starts in turn.
+        **told: fields of Umbrella that are to be others.
+    """
+    starts = tuple(STARTS[g % 2] for g in range(groups))
+    slope = (U.centers - U.high)[:, None] / (U.high - U.low)
+    noise = errors(rng, 2 * groups, grid.shape, 0.05, 0.1).reshape(2, groups, *grid.shape)
+    halves = truth(grid) + noise
+    halves[1] += drift * slope
+    halves[:, [s == "memorising" for s in starts]] += shift * slope
+    own = halves.mean(axis=0)
+    many, each = np.zeros((5, len(grid.axes))), np.linspace(0, 40, 5)
+    found = Umbrella(
+        halves=halves, center=many, stiffness=many, mean=many, row=np.arange(5),
+        column=np.full(5, -1), dt=many[:, 0], free_energy=each, free_energy_error=0 * each + 0.1,
+        integral=each + 0.05, integral_error=0 * each + 0.1, pairs=np.array([[0, 1], [1, 2]]),
+        overlap=np.array([0.2, 0.3]), accepted=np.array([0.3, 0.4]),
+        trips=np.zeros(len(grid.axes), int), rescued=0,
+    )  # fmt: skip
+    data = Landscape(
+        grid, averaged(own), 0 * own[0], np.full(grid.shape, 1000), own, starts,
+        normalised=True, pooling="logarithm", umbrella=found._replace(**told),
+    )  # fmt: skip
+    return replace(data, entropy_error=jackknife(leave_one_out(data)))
+
+
+def test_windows_that_agree_are_converged():
+    converged = [convergence(windows(np.random.default_rng(s))).converged for s in range(20)]
+    assert np.mean(converged) > 0.8
+    text = " ".join(" ".join(describe_convergence(windows(np.random.default_rng(0)))).split())
+    assert "starts generalising, memorising agree" in text
+    assert "neighbours overlap by 0.20 at least, round trips: 0 in ln_loss" in text
+
+
+@pytest.mark.parametrize(
+    ("defect", "name"),
+    [
+        ({"shift": 3.0}, "starts"),
+        ({"drift": 3.0}, "halves"),
+        ({"groups": 4}, "groups"),
+        ({"rescued": 2}, "lost"),
+        ({"integral": np.linspace(0, 40, 5) + 2}, "integral"),
+    ],
+)
+def test_each_defect_of_windows_is_seen(defect, name):
+    found = convergence(windows(np.random.default_rng(3), **defect))
+    assert not found.converged
+    assert name in {check.name for check in found.checks if not check.passed}
