@@ -74,6 +74,30 @@ def _potential(flat: FlatSystem, grid: Grid, drive: Drive, wall) -> Callable:
     return potential
 
 
+def stiffest(slope: Callable, domain, x, key, iterations: int):
+    """Largest |eigenvalue| of the Hessian at x, within the domain, by power iteration.
+
+    Args:
+        slope: (D,) -> (D,) gradient of the potential.
+        domain: for flat vectors.
+        x: (D,).
+        key: of the first direction.
+        iterations: products with the Hessian.
+    """
+
+    def body(_, carry):
+        direction, _ = carry
+        # The tangent part of the change of a tangent field: on a shell with its curvature.
+        _, turned = jax.jvp(lambda y: domain.tangent(y, slope(y)), (x,), (direction,))
+        turned = domain.tangent(x, turned)
+        size = jnp.linalg.norm(turned)
+        return turned / jnp.maximum(size, 1e-30), size
+
+    first = domain.tangent(x, jax.random.normal(key, x.shape))
+    first = first / jnp.linalg.norm(first)
+    return jax.lax.fori_loop(0, iterations, body, (first, jnp.float32(0)))[1]
+
+
 class Probe(NamedTuple):
     """What `probe` finds at each of n points.
 
@@ -95,20 +119,8 @@ def probe(flat: FlatSystem, grid: Grid, iterations: int = 12) -> Callable:
 
     def one(x, drive, key):
         potential = _potential(flat, grid, drive, jnp.zeros_like(drive.wall))
-
-        def gradient(y):
-            return flat.domain.tangent(y, jax.grad(potential, has_aux=True)(y)[0])
-
-        def body(_, carry):
-            direction, _ = carry
-            # The tangent part of the change of a tangent field: on a shell with its curvature.
-            turned = flat.domain.tangent(x, jax.jvp(gradient, (x,), (direction,))[1])
-            size = jnp.linalg.norm(turned)
-            return turned / jnp.maximum(size, 1e-30), size
-
-        first = flat.domain.tangent(x, jax.random.normal(key, x.shape))
-        first = first / jnp.linalg.norm(first)
-        size = jax.lax.fori_loop(0, iterations, body, (first, jnp.float32(0)))[1]
+        slope = jax.grad(potential, has_aux=True)
+        size = stiffest(lambda y: slope(y)[0], flat.domain, x, key, iterations)
         return Probe(flat.observe(x)[0][0], size)
 
     def many(positions, drive, key):

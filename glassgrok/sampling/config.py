@@ -199,45 +199,65 @@ class SamplerConfig:
 
 
 @dataclass(frozen=True)
-class TemperingConfig:
-    """How the ensembles are sampled.
+class UmbrellaConfig:
+    """How umbrella windows are laid and sampled.
 
     Attributes:
-        groups: independent groups, each with a walker at every level.
-        steps: of each walker after the sweep.
+        groups: independent groups, each with a walker in every window.
+        steps: of each walker once all windows are laid.
         settle: share of them that is not counted.
         block: steps between two exchanges.
-        level_steps: of each level of the sweep.
-        spread: rise of ln beta from level to level, in units of 1/sqrt(C).
-        levels: at most.
+        rung_steps: of each rung on the way down, where S' and the widths come from.
+        spread_steps: of all columns while they are drawn apart along A; half of them at rest there.
+        level_steps: of all columns at each rung on the way up.
+        spread: distance of rungs, in standard deviations of u under the restraint.
+        rungs: at most.
+        columns: windows along A on each rung of the grid, 0 for none, or "auto": as many as their
+            widths ask for.
         draws: uniform points of the domain.
         friction: c_f.
-        omega_dt: dt times the largest frequency found at a level.
-        sweepers: walkers of each group in the sweep.
+        omega_dt: dt times the largest frequency found at a rung. Where all directions are equally
+            stiff S errs by its square/12; of a network few are, and 0.3 is safe.
+        sweepers: walkers of each group that go down.
+        tile: walkers that run side by side on one device; "auto": one of each group.
     """
 
     groups: int = 8
-    steps: int = 10_000
+    steps: int = 4_000
     settle: float = 0.2
     block: int = 50
-    level_steps: int = 400
+    rung_steps: int = 600
+    spread_steps: int = 4_000
+    level_steps: int = 200
     spread: float = 1.5
-    levels: int = 300
+    rungs: int = 400
+    columns: int | Literal["auto"] = "auto"
     draws: int = 4096
     friction: float = 0.01
-    omega_dt: float = 0.2
+    omega_dt: float = 0.15
     sweepers: int = 2
+    tile: int | Literal["auto"] = "auto"
 
     def __post_init__(self):
-        for name in ("steps", "block", "level_steps", "levels", "draws", "sweepers"):
+        counts = ("steps", "block", "rung_steps", "spread_steps", "level_steps", "rungs")
+        for name in (*counts, "draws", "sweepers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
         if self.groups < 2:
             raise ValueError(f"groups must be at least 2 for errors, but is {self.groups}.")
         if not 0 <= self.settle < 1:
             raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
-        if self.spread <= 0:
-            raise ValueError(f"spread must be above 0, but is {self.spread}.")
+        if not 0 < self.spread < float("inf"):
+            raise ValueError(f"spread must be above 0 and finite, but is {self.spread}.")
+        for name in ("omega_dt", "friction"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must lie between 0 and 1, both excluded, but is {getattr(self, name)}."
+                )
+        if self.columns != "auto" and not 0 <= self.columns != 1:
+            raise ValueError(f'columns must be "auto", 0 or at least 2, but is {self.columns!r}.')
+        if self.tile != "auto" and self.tile < 1:
+            raise ValueError(f'tile must be "auto" or at least 1, but is {self.tile!r}.')
         if self.draws < 10 * self.groups:
             raise ValueError(
                 f"draws must be at least ten for each of {self.groups} groups, but are "

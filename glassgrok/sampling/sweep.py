@@ -1,4 +1,13 @@
-"""From uniform points down to low losses: the levels of `tempering`, and where walkers begin."""
+"""Laying umbrella windows: from uniform points down to low losses, along A, and up again.
+
+1. `cool`: walkers go down from uniform points, rung by rung. A stiffness above S'' holds them at
+   any u, also inside a first-order jump (the Gaussian ensemble of Challa & Hetherington 1988),
+   where a temperature, whose stiffness is S', cannot. Integration by parts gives S' = <w'>.
+2. `spread`: at the lowest rung each group's walkers are drawn apart along A, from where the group
+   starts: random groups from where they came down, others from their trained point.
+3. `warm`: these columns go up together, rung by rung, and each group leaves a starting point in
+   every window.
+"""
 
 from typing import NamedTuple
 
@@ -6,126 +15,339 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from glassgrok.sampling.blocks import canonical_drive, finite, run_block, stiffness
-from glassgrok.sampling.config import TemperingConfig
-from glassgrok.sampling.state import Program, SamplerState, group_starts, with_trained_starts
+from glassgrok.engine.restrained import Restraint
+from glassgrok.engine.walkers import Walkers
+from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, time_step, uniform_points
+from glassgrok.sampling.windows import FREE, Windows
 
-FEW = 0.3  # share of the uniform draws that the first level is worth
-STEEPEST = 2.0  # of one beta to the next
+FEW = 0.3  # share of the uniform draws that the first rung is worth
+RIGIDITY, SOFT = 2.0, 0.8  # stiffness in units of S', and once S' has fallen to half its peak
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
+GAIN = 0.5  # share of a newly measured slope of S along u, which is noisy
+BEYOND = 4  # columns beyond each end of the grid: where S is steep a mean lies off its center
+MOST = 64  # columns
+JOINED = 2  # rungs of the grid that have a window free along A, which joins those above to columns
 
 
-class Levels(NamedTuple):
-    """The ladder that a sweep found.
+class Rungs(NamedTuple):
+    """R rungs, from the top; of G groups.
 
     Attributes:
-        beta, dt, u: (K,) inverse temperature, time step and mean of u.
-        position: (K, groups, D) where each group's walker begins.
+        center, stiffness, dt: (R,) of u.
+        mean: (R, axes) of the collective variables.
+        slope: (R,) S'(u).
+        spread: (R,) standard deviation of the second variable, 0 if there is none.
+        position: (R, G, D) where each group's walker begins.
     """
 
-    beta: np.ndarray
+    center: np.ndarray
+    stiffness: np.ndarray
     dt: np.ndarray
-    u: np.ndarray
+    mean: np.ndarray
+    slope: np.ndarray
+    spread: np.ndarray
     position: np.ndarray
 
-
-def draw(program: Program, config: TemperingConfig, key) -> np.ndarray:
-    """(draws, axes) values at uniform points of the domain."""
-    found, size = [], program.config.walkers
-    shape = (program.config.tiles, program.config.tile)
-    domain, example = program.flat.domain, np.zeros(program.flat.size, np.float32)
-    points_of = jax.jit(lambda keys: jax.lax.map(lambda k: domain.draw(k, example), keys))
-    for part in jax.random.split(key, -(-config.draws // size)):
-        points = np.asarray(points_of(jax.random.split(part, size)))
-        points = program.devices.scatter(points.reshape(*shape, -1))
-        values = program.devices.gather(program.survey(points)).values
-        found.append(values.reshape(size, -1))
-    values = np.concatenate(found).astype(np.float64)
-    values = values[np.isfinite(values).all(axis=1)]
-    if len(values) < config.draws / 2 or not np.ptp(values[:, 0]) > 0:
-        raise ValueError(
-            f"{len(values)} of {config.draws} random points of the domain have a finite "
-            f"{program.grid.axes[0].name}, and it must differ between them; correct observe, or "
-            "the domain."
-        )
-    return values
+    def window(self, r: int) -> Windows:
+        """The rung as a window that is free along A."""
+        unit = np.eye(self.mean.shape[1])[0]
+        held = self.center[r] * unit, self.stiffness[r] * unit
+        return Windows(*held, self.dt[r], r, FREE, self.mean[r], self.position[r])
 
 
-def first_beta(u: np.ndarray) -> float:
-    """The beta at which the uniform draws are worth `FEW` of themselves; Kish (1965)."""
-    loss = np.exp(u - u.max())
+class Laying(NamedTuple):
+    """How far the laying is.
 
-    def worth(beta):
-        weights = -beta * loss
+    Attributes:
+        rungs: found on the way down.
+        center, stiffness: of u, for the next rung.
+        longest: time step, at most.
+        walkers: (G, n), on the host: those that go down; then the columns, the free one first.
+        begun: (G, n, axes) collective variables before columns are drawn apart.
+        slope: (n,) of S along u, where each column stands.
+        windows: found so far, in the order of finding.
+        done: rungs, parts of the ramp, or levels done in this stage.
+        step: steps that walkers have done.
+        walker_steps: of all walkers.
+    """
+
+    rungs: Rungs
+    center: float
+    stiffness: float
+    longest: float
+    walkers: Walkers
+    begun: np.ndarray
+    slope: np.ndarray
+    windows: Windows
+    done: int
+    step: int
+    walker_steps: int
+
+
+def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
+    """Walkers at uniform points.
+
+    Args:
+        apparatus: the system and how.
+        uniform: (draws, axes) collective variables at uniform points.
+        key: a JAX key.
+    """
+    config, axes = apparatus.config, len(apparatus.grid.axes)
+    points, thermal = jax.random.split(key)
+    position = uniform_points(apparatus, config.sweepers, points)
+    groups, _, size = position.shape
+    none, stiffness = np.zeros(0), _least(uniform)
+    many = np.zeros((0, axes))
+    rungs = Rungs(none, none, none, many, none, none, np.zeros((0, groups, size), np.float32))
+    windows = Windows(many, many, none, none.astype(int), none.astype(int), many, rungs.position)
+    return Laying(
+        rungs=rungs,
+        center=first_center(uniform[:, 0], stiffness),
+        stiffness=stiffness,
+        longest=LONGEST * float(np.sqrt(np.mean(position**2))),
+        walkers=at_rest(apparatus, position, thermal),
+        begun=np.zeros((groups, 0, axes)),
+        slope=none,
+        windows=windows,
+        done=0,
+        step=0,
+        walker_steps=0,
+    )
+
+
+# --- down -------------------------------------------------------------------------------------
+
+
+def _least(uniform: np.ndarray) -> float:
+    return float(1 / uniform[:, 0].var())
+
+
+def first_center(u: np.ndarray, stiffness: float) -> float:
+    """Where a restraint leaves `FEW` of the uniform draws' worth; Kish (1965)."""
+
+    def worth(center):
+        weights = -stiffness * (u - center) ** 2 / 2
         return np.exp(2 * logsumexp(weights) - logsumexp(2 * weights)) / len(u)
 
-    low, high = -10.0, 60.0
+    low, high = u.mean() - 20 / np.sqrt(stiffness), u.mean()
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if worth(np.exp(middle)) > FEW else (low, middle)
-    return float(np.exp(low - u.max()))
+        low, high = (middle, high) if worth(middle) < FEW else (low, middle)
+    return float(low)
 
 
-def sweep(program, state, uniform, config: TemperingConfig, told) -> tuple[Levels, int]:
-    """Cool down from uniform points; then warm up from trained ones, if there are any."""
-    axis, longest = program.grid.axes[0], LONGEST * _width(program)
-    beta, rows = first_beta(uniform[:, 0]), []
-    while len(rows) < config.levels:
-        state, row, heat = _one_level(program, state, beta, longest, config)
-        rows.append(row)
-        told("sweep", state.step, 0)
-        if row.u < axis.low:
-            break
-        rise = config.spread / np.sqrt(max(heat, 1e-6))
-        beta *= np.exp(np.clip(rise, 0.01, np.log(STEEPEST)))
-    if len(rows) == 1 and rows[0].u < axis.low:
+def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Laying, bool]:
+    """Hold the walkers at one more rung; and whether it lies below the grid.
+
+    Raises:
+        ValueError: random points are below the grid already, or the walkers do not come down.
+    """
+    config, axis = apparatus.config, apparatus.grid.axes[0]
+    laying, width = _rung(apparatus, laying)
+    rungs, stiffness = laying.rungs, laying.stiffness
+    slope, u = rungs.slope[-1], rungs.mean[-1, 0]
+    if u < axis.low:
+        if len(rungs.slope) == 1:
+            raise ValueError(
+                f"Random points of the domain, at {axis.name} {u:.3g}, lie below the grid already; "
+                "lower the grid."
+            )
+        return laying, True
+    if len(rungs.slope) >= config.rungs:
         raise ValueError(
-            f"Random points of the domain, at {axis.name} {rows[0].u:.3g}, lie below the grid "
-            "already; lower the grid."
+            f"{len(rungs.slope)} rungs have brought the walkers to {axis.name} {u:.2f}, not below "
+            f"{axis.low:g}, where the grid begins; give more rungs or rung_steps, or raise the "
+            "lower end of the grid."
         )
-    if rows[-1].u >= axis.low:
-        raise ValueError(
-            f"{len(rows)} levels up to beta = {rows[-1].beta:.3g} have brought the walkers to "
-            f"{axis.name} {rows[-1].u:.2f}, not below {axis.low:g}, where the grid begins. They "
-            "cool out of equilibrium, as beyond a first-order jump (of a network at uniform "
-            "output), which this ladder does not cross; raise the lower end of the grid above the "
-            "jump, or give more levels or level_steps."
-        )
-    # Every device gets as many levels.
-    while len(rows) % (len(program.devices.local) * jax.process_count()):
-        state, row, _ = _one_level(program, state, 1.05 * rows[-1].beta, longest, config)
-        rows.append(row)
-    names = group_starts(program)
-    trained = np.array([name != "random" for name in names])
-    if trained.any():
-        host = program.devices.gather(state.walkers)
-        warm = with_trained_starts(program, host.position)
-        state = state._replace(walkers=program.devices.scatter(host._replace(position=warm)))
-        for k in reversed(range(len(rows))):
-            state, row, _ = _one_level(program, state, rows[k].beta, rows[k].dt, config)
-            told("sweep", state.step, 0)
-            rows[k].position[trained] = row.position[trained]
-            rows[k] = rows[k]._replace(dt=row.dt)  # no longer than it was
-    return Levels(*map(np.array, zip(*rows, strict=True))), state.step * program.config.walkers
+    bend = min(stiffness - 1 / width**2, stiffness / 2)  # S''
+    beyond = slope < rungs.slope.max() / 2  # a jump, if there is one
+    stiffness = max((SOFT if beyond else RIGIDITY) * slope, _least(uniform))
+    narrow = np.clip(1 / (stiffness - min(bend, stiffness / 2)), 0.1 / stiffness, 2 / stiffness)
+    center = u - config.spread * np.sqrt(narrow) - slope / stiffness
+    return laying._replace(center=float(center), stiffness=float(stiffness)), False
 
 
-def _one_level(program: Program, state: SamplerState, beta: float, longest: float, config):
-    """Run one level, dt no longer than `longest`: (state, Levels of this one alone, its C)."""
-    drive = canonical_drive(program, state, beta)
-    size = finite(np.max, stiffness(program, state, drive).stiffness)
-    dt = min(config.omega_dt / np.sqrt(size), longest) if size > 0 else longest
-    blocks, seen = max(2, config.level_steps // config.block), []
-    for _ in range(blocks):
-        state, samples, _ = run_block(program, state, drive._replace(dt=np.float32(dt)))
-        seen.append(samples.values)
-    late = np.concatenate(seen[blocks // 2 :], axis=1).astype(np.float64)[..., 0]
-    # Of the median walker, since what walkers differ by, as they still fall, is no heat.
-    heat = finite(np.median, (beta * np.exp(late)).var(axis=1))
-    position = program.devices.gather(state.walkers.position)[:, 0].copy()
-    return state, Levels(beta, dt, finite(np.mean, late), position), heat
+def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
+    """Hold the walkers at the next rung; and the standard deviation of u there."""
+    walkers, axes = laying.walkers, len(apparatus.grid.axes)
+    shape, unit = walkers.position.shape[:2], np.eye(axes)[0]
+    center, stiffness = (
+        np.broadcast_to(value * unit, (*shape, axes)).astype(np.float32)
+        for value in (laying.center, laying.stiffness)
+    )
+    restraint = Restraint(center, stiffness, np.zeros(shape, np.float32))
+    dt = min(time_step(apparatus, walkers.position, restraint, laying.step), laying.longest)
+    restraint = restraint._replace(dt=np.full(shape, dt, np.float32))
+    steps = apparatus.config.rung_steps
+    walkers, values, step = hold(apparatus, walkers, restraint, steps, laying.step)
+    late = values[:, values.shape[1] // 2 :].astype(np.float64)
+    mean = np.nanmean(late, axis=(0, 1, 2))
+    found = Rungs(
+        center=laying.center,
+        stiffness=laying.stiffness,
+        dt=dt,
+        mean=mean,
+        slope=laying.stiffness * (mean[0] - laying.center),
+        spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
+        position=walkers.position[:, 0],
+    )
+    return laying._replace(
+        rungs=_appended(laying.rungs, [found]),
+        walkers=walkers,
+        done=laying.done + 1,
+        step=step,
+        walker_steps=laying.walker_steps + (step - laying.step) * shape[0] * shape[1],
+    ), max(float(np.nanstd(late[..., 0])), 1e-6)
 
 
-def _width(program: Program) -> float:
-    """A length of the domain: root mean square of a coordinate of uniform points."""
-    point = program.flat.domain.draw(jax.random.key(0), np.zeros(program.flat.size, np.float32))
-    return float(np.sqrt(np.mean(np.asarray(point) ** 2)))
+def _appended(table, rows: list):
+    """A NamedTuple of arrays with more rows."""
+    more = (np.array(column) for column in zip(*rows, strict=True))
+    return type(table)(*(np.concatenate(pair) for pair in zip(table, more, strict=True)))
+
+
+# --- along A --------------------------------------------------------------------------------------
+
+
+def columns(apparatus: Apparatus, rungs: Rungs) -> tuple[np.ndarray, float]:
+    """Centers along A, and their stiffness.
+
+    They lie evenly; the means of their windows closer where S is concave, and less so where it is
+    convex by less than the stiffness.
+    """
+    grid, wanted = apparatus.grid, apparatus.config.columns
+    if len(grid.axes) == 1 or wanted == 0:
+        return np.zeros(0), 0.0
+    axis = grid.axes[1]
+    if wanted == "auto":
+        natural = np.median(rungs.spread[_inside(apparatus, rungs)])
+        # Where A has two phases its spread is that between them: no wider than a bin.
+        apart = np.clip(natural, axis.width / MOST, axis.width)
+        wanted = int(np.clip(np.ceil((axis.high - axis.low) / apart) + 1, 2, MOST))
+    apart = (axis.high - axis.low) / (wanted - 1)
+    return axis.low + apart * np.arange(-BEYOND, wanted + BEYOND), 2 / apart**2
+
+
+def _inside(apparatus: Apparatus, rungs: Rungs) -> np.ndarray:
+    """Numbers of the rungs on the grid; the last one at least."""
+    found = np.flatnonzero(rungs.mean[:, 0] < apparatus.grid.axes[0].high)
+    return found if len(found) else np.array([len(rungs.slope) - 1])
+
+
+def _trained(apparatus: Apparatus) -> np.ndarray:
+    return np.array([name != "random" for name in apparatus.group_starts()])
+
+
+def begin_columns(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, bool]:
+    """Each group's walkers where it starts; and whether there is nothing to draw apart."""
+    rungs = laying.rungs
+    count = 1 + len(columns(apparatus, rungs)[0])
+    if count == 1 and not _trained(apparatus).any():
+        every = [rungs.window(r) for r in range(len(rungs.slope))]
+        return laying._replace(windows=_appended(laying.windows, every)), True
+    own = laying.walkers.position
+    position = np.stack([own[:, k % own.shape[1]] for k in range(count)], axis=1)
+    for g, name in enumerate(apparatus.group_starts()):
+        if name != "random":
+            position[g] = dict(apparatus.starts)[name]
+    return laying._replace(
+        walkers=at_rest(apparatus, position, key),
+        begun=apparatus.devices.gather(apparatus.look(apparatus.devices.scatter(position))),
+        slope=np.full(count, rungs.slope[-1]),
+        done=0,
+    ), False
+
+
+def spread(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:
+    """One block of drawing the columns apart, at the lowest rung; and whether it was the last."""
+    part, groups, block = laying.done + 1, apparatus.config.groups, apparatus.config.block
+    ramp = max(1, round(apparatus.config.spread_steps / 2 / block))
+    wanted = _restraint(apparatus, laying, len(laying.rungs.slope) - 1)
+    goal = _of_groups(wanted, groups, 0.0)
+    center = laying.begun + (goal.center - laying.begun) * np.float32(min(part / ramp, 1.0))
+    now = goal._replace(center=center)
+    dt = time_step(apparatus, laying.walkers.position, now, laying.step)
+    now = now._replace(dt=np.full_like(now.dt, min(dt, laying.rungs.dt[-1])))
+    walkers, values, step = hold(apparatus, laying.walkers, now, block, laying.step)
+    laying = _moved(laying, walkers, step)._replace(done=part)
+    if part > ramp:
+        laying = _learned(apparatus, laying, wanted, values)
+    return laying, part >= 2 * ramp
+
+
+def _learned(apparatus: Apparatus, laying: Laying, held: Restraint, values: np.ndarray) -> Laying:
+    """The slope along u is what the restraints balance; of the groups that came down."""
+    random = ~_trained(apparatus)
+    u = np.nanmean(values[random, ..., 0].astype(np.float64), axis=(0, 1))
+    new = held.stiffness[:, 0] * (u - held.center[:, 0])
+    return laying._replace(slope=laying.slope + GAIN * (new - laying.slope))
+
+
+def _moved(laying: Laying, walkers: Walkers, step: int) -> Laying:
+    cost = (step - laying.step) * int(np.prod(walkers.position.shape[:2]))
+    return laying._replace(walkers=walkers, step=step, walker_steps=laying.walker_steps + cost)
+
+
+def _restraint(apparatus: Apparatus, laying: Laying, r: int) -> Restraint:
+    """(n, axes) restraints of the columns at a rung, whose mean u shall be that of the rung."""
+    rungs, count, axes = laying.rungs, len(laying.slope), laying.rungs.mean.shape[1]
+    stiffness, center = np.zeros((count, axes)), np.zeros((count, axes))
+    stiffness[:, 0] = rungs.stiffness[r]
+    center[:, 0] = rungs.mean[r, 0] - laying.slope / rungs.stiffness[r]
+    if count > 1:
+        center[1:, 1], stiffness[1:, 1] = columns(apparatus, rungs)
+    return Restraint(center, stiffness, np.zeros(count))
+
+
+def _of_groups(restraint: Restraint, groups: int, dt: float) -> Restraint:
+    restraint = restraint._replace(dt=np.full(len(restraint.dt), dt))
+    return Restraint(*(np.stack([a] * groups).astype(np.float32) for a in restraint))
+
+
+# --- and up ---------------------------------------------------------------------------------------
+
+
+def warm(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:
+    """Take the columns to the next rung up, and leave windows; and whether it was the last."""
+    rungs, trained = laying.rungs, _trained(apparatus)
+    r, inside = len(rungs.slope) - 1 - laying.done, _inside(apparatus, laying.rungs)
+    if r not in inside and len(laying.slope) > 1:  # beyond the grid A is free
+        alone = Walkers(*(array[:, :1].copy() for array in laying.walkers))
+        laying = laying._replace(walkers=alone, slope=laying.slope[:1])
+    if len(laying.slope) > 1 or trained.any():
+        laying, rows = _level(apparatus, laying, r)
+    else:
+        rows = [rungs.window(r)]
+    if r not in inside:  # what came down is as good, and closer to equilibrium
+        position = np.where(trained[:, None], rows[0].position, rungs.position[r])
+        rows[0] = rows[0]._replace(position=position)
+    if r in inside[JOINED:] and len(laying.slope) > 1:
+        rows = rows[1:]  # two phases of A would mix there as the walkers happened to come down
+    windows = _appended(laying.windows, rows)
+    return laying._replace(windows=windows, done=laying.done + 1), r == 0
+
+
+def _level(apparatus: Apparatus, laying: Laying, r: int) -> tuple[Laying, list[Windows]]:
+    """Hold the columns at a rung, first to learn the slopes there; and their windows."""
+    config = apparatus.config
+    guess = _of_groups(_restraint(apparatus, laying, r), config.groups, 0.0)
+    stiff = time_step(apparatus, laying.walkers.position, guess, laying.step)
+    dt = min(stiff, laying.rungs.dt[r])
+    for part in (0.5, 0.5, 1.0):
+        wanted = _restraint(apparatus, laying, r)
+        everyone = _of_groups(wanted, config.groups, dt)
+        steps = max(config.block, round(part * config.level_steps / 2))
+        walkers, values, step = hold(apparatus, laying.walkers, everyone, steps, laying.step)
+        laying = _learned(apparatus, _moved(laying, walkers, step), wanted, values)
+    mean = np.nanmean(values.astype(np.float64), axis=(0, 1))
+    places = np.moveaxis(walkers.position, 1, 0)
+    held = zip(wanted.center, wanted.stiffness, mean, places, strict=True)
+    rows = [Windows(c, k, dt, r, n - 1, m, x) for n, (c, k, m, x) in enumerate(held)]
+    return laying, rows
+
+
+def laid(laying: Laying) -> Windows:
+    """All windows, from the top, the free one of each rung first."""
+    windows = laying.windows
+    order = np.lexsort((windows.column, windows.row))
+    return Windows(*(field[order] for field in windows))

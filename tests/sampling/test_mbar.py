@@ -1,13 +1,26 @@
 """Multistate reweighting, against a system whose every free energy is known."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
-from glassgrok.sampling.mbar import Histograms, free_energies, log_weights, overlaps
+from glassgrok.sampling.mbar import Counts, overlaps, solve, solve_again
 
 BETA = np.array([0.0, 1.0, 3.0, 10.0, 30.0])
 EDGES = np.linspace(0.0, 1.0, 401)
 X = (EDGES[1:] + EDGES[:-1]) / 2
+
+
+class Drawn(NamedTuple):
+    counts: np.ndarray  # (K, n) of each ensemble
+    potential: np.ndarray  # (K, n)
+
+    def found(self) -> Counts:
+        kept = self.counts.sum(axis=0) > 0
+        potential = self.potential[:, kept]
+        size = self.counts.sum(axis=1)
+        return Counts(self.counts.sum(axis=0)[kept], size, lambda part: potential[part])
 
 
 def exact_log_z(beta):
@@ -16,14 +29,18 @@ def exact_log_z(beta):
     return np.where(beta > 0, np.log(-np.expm1(-hot) / hot), 0.0)
 
 
-def drawn(counts, seed=0, beta=BETA) -> Histograms:
+def drawn(counts, seed=0, beta=BETA) -> Drawn:
     random = np.random.default_rng(seed)
     rows = []
     for b, n in zip(beta, counts, strict=True):
         y = random.random(n)
         x = y if b == 0 else -np.log1p(y * np.expm1(-b)) / b
         rows.append(np.histogram(x, EDGES)[0])
-    return Histograms(np.array(rows), beta[:, None] * X)
+    return Drawn(np.array(rows), beta[:, None] * X)
+
+
+def free_energies(samples: Drawn, guess=None) -> np.ndarray:
+    return solve(samples.found(), np.zeros(len(samples.counts)) if guess is None else guess).f
 
 
 def test_free_energies_are_those_of_the_integrals():
@@ -36,39 +53,72 @@ def test_free_energies_are_those_of_the_integrals():
 
 
 def test_ensembles_may_have_few_or_many_samples():
-    f = free_energies(drawn([300, 20_000, 500, 4000, 1000]))
-    np.testing.assert_allclose(-f, exact_log_z(BETA), atol=0.2)
-    # A sample's weights add up to the whole of the first, uniform one.
-    found = drawn([300, 20_000, 500, 4000, 1000])
-    weight = np.exp(log_weights(found, f))
-    assert (weight * found.counts.sum(axis=0)).sum() == pytest.approx(1, abs=1e-6)
+    found = drawn([300, 20_000, 500, 4000, 1000]).found()
+    solved = solve(found, np.zeros(5))
+    np.testing.assert_allclose(-solved.f, exact_log_z(BETA), atol=0.2)
+    # The weights of all samples add up to the whole of the first, uniform one.
+    assert (np.exp(solved.log_weight) * found.total).sum() == pytest.approx(1, abs=1e-6)
+    # Each sample comes from one of the ensembles, and as many from each as it has.
+    np.testing.assert_allclose(solved.shares().sum(axis=0), 1, atol=1e-9)
+    np.testing.assert_allclose(solved.shares() @ found.total, found.size, rtol=1e-5)
 
 
 def test_a_guess_far_off_ends_at_the_same():
-    found = drawn([2000] * 5)
-    far = free_energies(found, np.array([0.0, 30.0, -50.0, 200.0, 10.0]))
-    np.testing.assert_allclose(far, free_energies(found), atol=1e-6)
+    samples = drawn([2000] * 5)
+    far = free_energies(samples, np.array([0.0, 30.0, -50.0, 200.0, 10.0]))
+    np.testing.assert_allclose(far, free_energies(samples), atol=1e-6)
+
+
+def test_other_counts_in_the_same_cells_need_no_new_beginning():
+    one, other = drawn([2000] * 5, 0), drawn([1500] * 5, 1)
+    both = Drawn(one.counts + other.counts, one.potential)
+    kept = both.counts.sum(axis=0) > 0
+    solved = solve(both.found(), np.zeros(5))
+    again = solve_again(solved, one.counts.sum(axis=0)[kept], one.counts.sum(axis=1))
+    np.testing.assert_allclose(again.f, free_energies(one), atol=1e-3)
+    assert np.abs(again.f - solved.f).max() > 0.01
 
 
 def test_thousands_of_nats_do_not_overflow():
-    found = drawn([2000] * 5)
-    high = found._replace(potential=found.potential + 5000 * np.arange(5)[:, None])
+    samples = drawn([2000] * 5)
+    high = samples._replace(potential=samples.potential + 5000 * np.arange(5)[:, None])
     np.testing.assert_allclose(
-        free_energies(high) - 5000 * np.arange(5), free_energies(found), atol=1e-5
+        free_energies(high, 5000.0 * np.arange(5)) - 5000 * np.arange(5),
+        free_energies(samples),
+        atol=1e-5,
     )
+
+
+def test_entries_out_of_reach_change_nothing():
+    """Two hundred ensembles, each of which reaches a few cells: as solved with every entry."""
+    center = np.linspace(0, 1, 200)
+    random = np.random.default_rng(0)
+    potential = np.concatenate([[0 * X], 1e5 * (X - center[:, None]) ** 2 / 2])
+    weight = np.exp(-potential)
+    counts = np.array([random.multinomial(500, w / w.sum()) for w in weight])
+    sparse = solve(Drawn(counts, potential).found(), np.zeros(201))
+    assert len(sparse.entries.data) < 0.3 * 201 * 400
+    f = sparse.f
+    for _ in range(5):  # the equation itself, with every entry: it stays where it is
+        bottom = np.log(np.exp(np.log(500) + f[:, None] - potential).sum(axis=0))
+        f = -np.log((counts.sum(axis=0) * np.exp(-potential - bottom)).sum(axis=1))
+    np.testing.assert_allclose(f - f[0], sparse.f, atol=1e-5)
+    exact = -np.log(weight.mean(axis=1))
+    assert np.abs(sparse.f - exact).max() < 0.5
 
 
 def test_the_overlap_is_half_for_the_same_and_nothing_for_the_distant():
     beta = np.array([0.0, 0.0, 1.0, 2000.0])
-    found = drawn([5000] * 4, beta=beta)
-    seen = overlaps(found, -exact_log_z(beta))
+    found = drawn([5000] * 4, beta=beta).found()
+    solved = solve(found, -exact_log_z(beta))
+    seen = overlaps(solved, np.array([[0, 1], [1, 2], [2, 3]]))
     assert seen[0] == pytest.approx(0.5)
     assert 0.4 < seen[1] < 0.5
     assert seen[2] < 0.03
 
 
 def test_an_ensemble_without_samples_is_refused():
-    found = drawn([2000] * 5)
-    found.counts[2] = 0
+    samples = drawn([2000] * 5)
+    samples.counts[2] = 0
     with pytest.raises(ValueError, match="Ensemble 2 of 5 has no samples"):
-        free_energies(found)
+        free_energies(samples)

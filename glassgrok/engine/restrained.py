@@ -1,0 +1,100 @@
+"""Walkers that each feel a restraint of their own: w = sum_i k_i (s_i - c_i)²/2."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from glassgrok.dynamics import kick, thermal_drift
+from glassgrok.engine.flat import FlatSystem
+from glassgrok.engine.probes import stiffest
+from glassgrok.engine.walkers import Walkers
+
+
+class Restraint(NamedTuple):
+    """Where a walker is held, and with which time step.
+
+    Attributes:
+        center: (..., axes) c, in units of the collective variables.
+        stiffness: (..., axes) k, nats per unit squared; 0 leaves a variable free.
+        dt: (...) time step.
+    """
+
+    center: Any
+    stiffness: Any
+    dt: Any
+
+
+def potential(restraint: Restraint, values):
+    """(...) w in nats at (..., axes) values; of NumPy or JAX arrays."""
+    return (restraint.stiffness * (values - restraint.center) ** 2).sum(-1) / 2
+
+
+def look(flat: FlatSystem) -> Callable:
+    """(tiles, tile, D) positions -> (tiles, tile, axes) collective variables."""
+    return lambda positions: jax.lax.map(jax.vmap(lambda x: flat.observe(x)[0]), positions)
+
+
+def stiffness(flat: FlatSystem, iterations: int = 12) -> Callable:
+    """((n, D) positions, n restraints, key) -> (n,) largest |eigenvalue| of the Hessian of w."""
+
+    def one(x, restraint: Restraint, key):
+        def force(y):
+            return jax.grad(lambda y: potential(restraint, flat.observe(y)[0]))(y)
+
+        return stiffest(force, flat.domain, x, key, iterations)
+
+    def many(positions, restraints, key):
+        keys = jax.random.split(key, len(positions))
+        return jax.lax.map(lambda each: one(*each), (positions, restraints, keys))
+
+    return jax.jit(many)
+
+
+def stretch(flat: FlatSystem, steps: int) -> Callable:
+    """Some steps of one device's walkers by the middle scheme, each under its restraint.
+
+    Blocks begin and end in the middle of a kick (BAOAB), where positions and velocities do not
+    depend on each other. Between kicks their correlation is omega dt/2, and walkers that exchanged
+    restraints there, by their potential alone, would be biased by its square.
+
+    Args:
+        flat: the system.
+        steps: how many.
+
+    Returns:
+        (walkers, restraints, friction, start) -> (walkers, values (tiles, steps, tile, axes + E)
+        float32 after each step: the collective variables, then the extras). Leading axes (tiles,
+        tile); start is the global step.
+    """
+
+    def feel(x, restraint: Restraint):
+        values, pull, extras = jax.vjp(flat.observe, x, has_aux=True)
+        return jnp.concatenate([values, extras]), pull(
+            -restraint.stiffness * (values - restraint.center)
+        )[0]
+
+    def one(walker: Walkers, restraint: Restraint, friction, start):
+        dt, domain = restraint.dt, flat.domain
+        key = jax.random.wrap_key_data(walker.key)
+
+        def body(carry, t):
+            x, v = carry
+            noise = jax.random.normal(jax.random.fold_in(key, t), x.shape)
+            x, v = thermal_drift(x, v, noise, dt, friction, 1.0, domain)
+            values, force = feel(x, restraint)
+            return (x, kick(x, v, force, dt, domain)), values
+
+        x = walker.position
+        v = kick(x, walker.velocity, feel(x, restraint)[1], dt / 2, domain)
+        (x, v), values = jax.lax.scan(body, (x, v), start + jnp.arange(steps))
+        v = kick(x, v, feel(x, restraint)[1], -dt / 2, domain)
+        return Walkers(x, v, walker.key), values
+
+    run_tile = jax.vmap(one, in_axes=(0, 0, None, None), out_axes=(0, 1))
+
+    def run(walkers, restraints, friction, start):
+        return jax.lax.map(lambda both: run_tile(*both, friction, start), (walkers, restraints))
+
+    return run

@@ -1,0 +1,285 @@
+"""What umbrella windows say: S as ln of the fraction of the domain, and how far to believe it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csgraph, csr_array
+from scipy.special import logsumexp
+
+from glassgrok.grid import Grid
+from glassgrok.landscape import Landscape, Umbrella, jackknife
+from glassgrok.sampling import mbar
+from glassgrok.sampling.cells import Cells
+from glassgrok.sampling.windows import FREE, Windows
+
+OVERLAP = 0.03  # less between neighbours is a gap
+CHANCE = 1e-4  # so is a smaller chance that samples are taken for each other's
+HALVES = 2
+
+
+class Sums(NamedTuple):
+    """What is kept of the windows, by half of the counted time and group.
+
+    Attributes:
+        counts: (2, G, cells) samples of all windows.
+        size: (2, G, K) samples of each window.
+        values: (2, G, K, axes) sums of the collective variables.
+        gap: (2, G, E, 2, 3) sums of w_j - w_i, of its square and of the chance to accept the
+            other, of the samples of i and those of j.
+        extras: (X, cells) sums of each extra, of all groups.
+    """
+
+    counts: np.ndarray
+    size: np.ndarray
+    values: np.ndarray
+    gap: np.ndarray
+    extras: np.ndarray
+
+    @classmethod
+    def empty(cls, groups: int, windows: Windows, pairs, cells: Cells, extras: int) -> "Sums":
+        """Nothing seen yet."""
+        (count, axes), size = windows.center.shape, int(np.prod(cells.shape))
+        return cls(
+            np.zeros((HALVES, groups, size), np.int64),
+            np.zeros((HALVES, groups, count), np.int64),
+            np.zeros((HALVES, groups, count, axes)),
+            np.zeros((HALVES, groups, len(pairs), 2, 3)),
+            np.zeros((extras, size)),
+        )
+
+    def add(self, windows: Windows, pairs, cells: Cells, seen: np.ndarray, half: int, group: int):
+        """Count (K, steps, axes + X) values of one group's walkers, in the order of windows."""
+        axes = windows.center.shape[1]
+        values, extras = seen[..., :axes].astype(np.float64), seen[..., axes:]
+        touched, place, times = np.unique(
+            cells.index(values), return_inverse=True, return_counts=True
+        )
+        self.counts[half, group, touched] += times
+        for sums, extra in zip(self.extras, np.moveaxis(extras, -1, 0), strict=True):
+            sums[touched] += np.bincount(place.ravel(), extra.ravel(), len(touched))
+        self.size[half, group] += values.shape[1]
+        self.values[half, group] += values.sum(axis=1)
+        for side in range(2):
+            at = values[pairs[:, side]]
+            one, other = (windows.potential(pairs[:, k], at) for k in range(2))
+            gap = other - one
+            accepted = np.exp(np.minimum(gap if side else -gap, 0.0))
+            moments = [gap.sum(axis=1), (gap**2).sum(axis=1), accepted.sum(axis=1)]
+            self.gap[half, group, :, side] += np.stack(moments, axis=-1)
+
+
+class _Part(NamedTuple):
+    """The sums of some groups, in some half or in both, with their uniform draws.
+
+    Attributes:
+        counts: (cells,), the uniform draws among them.
+        size: (1 + K,), the uniform draws first.
+        gap: (E, 2, 3).
+        points: (n,) cells of the uniform draws.
+    """
+
+    counts: np.ndarray
+    size: np.ndarray
+    gap: np.ndarray
+    points: np.ndarray
+
+
+def estimate(
+    grid: Grid,
+    windows: Windows,
+    uniform: np.ndarray,
+    pairs: np.ndarray,
+    cells: Cells,
+    sums: Sums,
+    names: tuple[str, ...],
+    starts: tuple[str, ...],
+    **told,
+) -> Landscape:
+    """The Landscape of all groups, with errors from leaving out one at a time.
+
+    Args:
+        grid, windows: as sampled.
+        uniform: (draws, axes) values at uniform points.
+        pairs: (E, 2) neighbours.
+        cells: of the counts.
+        sums: of the windows.
+        names: of the extras.
+        starts: (G,) what each group started from.
+        **told: fields of Umbrella that are not estimated.
+
+    Raises:
+        FloatingPointError: windows do not overlap.
+    """
+    groups, drawn = sums.counts.shape[1], cells.index(uniform)
+    everyone, both = list(range(groups)), list(range(HALVES))
+
+    def part(chosen, halves=both) -> _Part:
+        points = np.concatenate([drawn[g::groups] for g in chosen])
+        pick = np.ix_(halves, chosen)
+        counts, size, gap = (a[pick].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.gap))
+        counts = counts + np.bincount(points, minlength=len(counts))
+        return _Part(counts, np.append(len(points), size), gap, points)
+
+    def integral(one: _Part) -> np.ndarray:
+        return _integral(windows, pairs, one, cells.middles(one.points))
+
+    joined = np.concatenate([[[0, 1]], 1 + pairs])
+    # Where samples of no two neighbours could be each other's there is nothing to solve.
+    chance = sums.gap[..., 2].sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[pairs]
+    _stop_where_windows_part(windows, joined, np.append(1.0, np.sqrt(chance.prod(axis=1))), CHANCE)
+    whole = part(everyone)
+    kept = np.flatnonzero(whole.counts)
+    middles, total = cells.middles(kept), integral(whole)
+    found = mbar.Counts(whole.counts[kept], whole.size, lambda rows: _rows(windows, middles, rows))
+    solved = mbar.solve(found, np.append(0.0, total))
+    overlap = mbar.overlaps(solved, joined)
+    # A column can cover no more than its share of a window that is free along A.
+    columns = max(windows.column.max() + 1, 1)
+    across = (windows.column[pairs] == FREE).sum(axis=1) == 1
+    scale = np.append(1.0, np.where(across, columns, 1.0))
+    _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
+
+    def again(one: _Part) -> mbar.Solution:
+        return mbar.solve_again(solved, one.counts[kept], one.size)
+
+    def surface(one: mbar.Solution) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            log = np.log(one.found.total) + one.log_weight
+        return _summed(cells.bins(grid, kept), log, grid.size).reshape(grid.shape)
+
+    left = [part([h for h in everyone if h != g]) for g in everyone]
+    without = [again(one) for one in left]
+    own = np.array([surface(again(part([g]))) for g in everyone])
+    halves = [[surface(again(part([g], [half]))) for g in everyone] for half in both]
+    bins = cells.bins(grid, np.arange(sums.counts.shape[2]))
+    visits = np.bincount(bins[bins >= 0], sums.counts.sum(axis=(0, 1))[bins >= 0], grid.size)
+    mean = sums.values.sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[:, None]
+    return Landscape(
+        grid=grid,
+        entropy=surface(solved),
+        entropy_error=jackknife(np.array([surface(one) for one in without])),
+        visits=visits.astype(np.int64).reshape(grid.shape),
+        groups=own,
+        starts=starts,
+        extras=_means(cells.bins(grid, kept), grid, solved, kept, sums, names),
+        normalised=True,
+        pooling="logarithm",
+        umbrella=Umbrella(
+            halves=np.array(halves),
+            center=windows.center,
+            stiffness=windows.stiffness,
+            mean=mean,
+            row=windows.row,
+            column=windows.column,
+            dt=windows.dt,
+            free_energy=solved.f[1:],
+            free_energy_error=jackknife(np.array([one.f[1:] for one in without])),
+            integral=total,
+            integral_error=jackknife(np.array([integral(one) for one in left])),
+            pairs=pairs,
+            overlap=overlap[1:],
+            **told,
+        ),
+    )
+
+
+def _means(bins, grid: Grid, solved: mbar.Solution, kept, sums: Sums, names) -> dict:
+    """Mean of each extra over the bins; uniform draws, of which none were taken, have no say."""
+    counts = sums.counts.sum(axis=(0, 1))[kept]
+    inside = (bins >= 0) & (counts > 0)
+    log = (np.log(solved.found.total) + solved.log_weight)[inside]
+    bins, kept, counts = bins[inside], kept[inside], counts[inside]
+    top = np.full(grid.size, -np.inf)
+    np.maximum.at(top, bins, log)
+    weight = np.exp(log - top[bins])
+    total = np.bincount(bins, weight, grid.size)
+    result = {}
+    for name, extra in zip(names, sums.extras, strict=True):
+        mean = np.bincount(bins, weight * extra[kept] / counts, grid.size)
+        known = np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan)
+        result[name] = known.reshape(grid.shape)
+    return result
+
+
+def _rows(windows: Windows, middles: np.ndarray, part: slice) -> np.ndarray:
+    """w of some ensembles, the first of which is uniform, at cells."""
+    start, stop, _ = part.indices(1 + len(windows.row))
+    rows = np.zeros((stop - start, len(middles)))
+    for k in range(max(start, 1), stop):
+        rows[k - start] = windows.potential(np.array([k - 1]), middles[None])[0]
+    return rows
+
+
+def _integral(windows: Windows, pairs, part: _Part, points: np.ndarray) -> np.ndarray:
+    """(K,) free energies, from the uniform measure to the first window and on along neighbours.
+
+    From i to j along (1 - t) w_i + t w_j: df/dt = <w_j - w_i>, and d²f/dt² = - its variance, a
+    cubic Hermite piece. Between a window that is free along A and a column the ratio of the chances
+    to accept one's samples as the other's; Bennett (1976), Eq. 5.
+    """
+    moments = part.gap / part.size[1:][pairs][..., None]
+    mean, variance = moments[..., 0], np.maximum(moments[..., 1] - moments[..., 0] ** 2, 0.0)
+    rise = mean.sum(axis=1) / 2 + (variance[:, 1] - variance[:, 0]) / 12
+    chance = np.maximum(moments[..., 2], 1e-30)
+    across = (windows.column[pairs] == FREE).sum(axis=1) == 1
+    rise = np.where(across, np.log(chance[:, 1] / chance[:, 0]), rise)
+    first = windows.potential(np.array([0]), points[None])[0]
+    f = np.full(len(windows.row), np.nan)
+    f[0] = np.log(len(points)) - logsumexp(-first)
+    for k, before, edge, sign in _tree(windows, pairs):
+        f[k] = f[before] + sign * rise[edge]
+    return f
+
+
+def _tree(windows: Windows, pairs: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """(window, the one before, pair, sign) from the first on, breadth first; free ones first."""
+    steps, known = [], {0}
+    along = [(k, *pair) for k, pair in enumerate(pairs.tolist())]
+    free = [e for e in along if windows.column[e[1]] == FREE and windows.column[e[2]] == FREE]
+    for allowed in (free, along):
+        grown = True
+        while grown:
+            grown = False
+            for edge, i, j in allowed:
+                for k, before, sign in ((j, i, 1), (i, j, -1)):
+                    if before in known and k not in known:
+                        known.add(k)
+                        steps.append((k, before, edge, sign))
+                        grown = True
+    return steps
+
+
+def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, least: float) -> None:
+    """Across a gap free energies would be whatever the solution began with."""
+    size = 1 + len(windows.row)
+    near = joined[overlap >= least]
+    graph = csr_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(size, size))
+    _, label = csgraph.connected_components(graph, directed=False)
+    if (label == label[0]).all():
+        return
+    beyond = label[joined] != label[0]
+    cut = np.flatnonzero(beyond[:, 0] != beyond[:, 1])
+    edge = cut[np.argmax(overlap[cut])] if len(cut) else 0
+    one, other = (_place(windows, k - 1) for k in joined[edge])
+    raise FloatingPointError(
+        f"Windows at {one} hardly overlap with those at {other} ({overlap[edge]:.2g}, where "
+        f"{least:g} is needed), so that nothing absolute follows beyond: set a smaller spread, "
+        "more columns, or more rung_steps and level_steps."
+    )
+
+
+def _place(windows: Windows, k: int) -> str:
+    if k < 0:
+        return "the top"
+    held = windows.mean[k][windows.stiffness[k] > 0]
+    return "(" + ", ".join(f"{value:.3g}" for value in held) + ")"
+
+
+def _summed(place: np.ndarray, log: np.ndarray, size: int) -> np.ndarray:
+    """(size,) logsumexp of the entries at each place, NaN where none is; -1 is nowhere."""
+    inside = (place >= 0) & (log > -np.inf)
+    place, log = place[inside], log[inside]
+    top = np.full(size, -np.inf)
+    np.maximum.at(top, place, log)
+    total = np.bincount(place, np.exp(log - top[place]), size)
+    return np.where(total > 0, top + np.log(np.where(total > 0, total, 1.0)), np.nan)

@@ -1,0 +1,210 @@
+"""What laying windows and sampling them share: compiled programs, and walkers that are held."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from glassgrok.domains import Free
+from glassgrok.engine import devices as engine_devices
+from glassgrok.engine import restrained
+from glassgrok.engine.devices import Devices
+from glassgrok.engine.flat import FlatSystem, examine, flatten
+from glassgrok.engine.probes import survey
+from glassgrok.engine.restrained import Restraint
+from glassgrok.engine.walkers import Walkers
+from glassgrok.grid import Grid
+from glassgrok.sampling.config import UmbrellaConfig
+from glassgrok.system import System
+
+LOST = 0.1  # share of the walkers that may become NaN in one stretch
+PROBED = 16  # walkers whose stiffness decides dt
+
+
+class Apparatus(NamedTuple):
+    """What is sampled and how, with its programs.
+
+    Attributes:
+        flat, grid, config: the system, the bins and how.
+        devices: how tiles of walkers are spread.
+        run: a block of steps of walkers; see `restrained.stretch`.
+        look: positions -> collective variables.
+        stiffness: see `restrained.stiffness`.
+        starts: (name, (D,) point) of trained points.
+    """
+
+    flat: FlatSystem
+    grid: Grid
+    config: UmbrellaConfig
+    devices: Devices
+    run: Callable
+    look: Callable
+    stiffness: Callable
+    starts: tuple[tuple[str, np.ndarray], ...]
+
+    def group_starts(self) -> tuple[str, ...]:
+        """What each group starts from: "random", then the trained starts, in turn."""
+        names = ("random", *(name for name, _ in self.starts))
+        return tuple(names[g % len(names)] for g in range(self.config.groups))
+
+
+def build(
+    system: System,
+    grid: Grid,
+    config: UmbrellaConfig,
+    key,
+    starts: dict[str, Any] | None = None,
+    devices: int | None = None,
+    spread: engine_devices.Spread = "jit",
+) -> Apparatus:
+    """Prepare; while windows are laid the walkers of a group are one tile.
+
+    Args:
+        system, grid, config: what to sample, where and how.
+        key: a JAX key, for the shapes of the parameters only.
+        starts: name -> params of trained points that some of the groups start from.
+        devices: number of devices, or None for as many as divide the groups.
+        spread: how they share the work; see `Devices`.
+
+    Raises:
+        ValueError: the domain has no uniform measure, or the system cannot be sampled.
+    """
+    if isinstance(system.domain, Free):
+        raise ValueError(
+            "Free space has no uniform measure that S could be a fraction of; give the system a "
+            "Box or a Shell."
+        )
+    flat = flatten(system, grid, key)
+    chosen = engine_devices.choose(config.groups, devices, spread)
+
+    def enclosed(params):
+        x = ravel_pytree(params)[0]
+        return np.asarray(flat.domain.confine(x, jnp.zeros_like(x))[0])
+
+    return Apparatus(
+        flat=flat,
+        grid=grid,
+        config=config,
+        devices=chosen,
+        run=chosen.each(restrained.stretch(flat, config.block), mapped=2, shared=2, donate=(0,)),
+        look=chosen.map(restrained.look(flat)),
+        stiffness=restrained.stiffness(flat),
+        starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
+    )
+
+
+def uniform_points(apparatus: Apparatus, count: int, key) -> np.ndarray:
+    """(groups, count, D) points of the domain."""
+    domain, example = apparatus.flat.domain, np.zeros(apparatus.flat.size, np.float32)
+    keys = jax.random.split(key, (apparatus.config.groups, count))
+    drawn = jax.jit(lambda keys: jax.lax.map(jax.vmap(lambda k: domain.draw(k, example)), keys))
+    return np.asarray(drawn(keys))
+
+
+def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
+    """(draws, axes) collective variables at uniform points of the domain.
+
+    Raises:
+        ValueError: they are mostly not finite, or do not vary, or have no gradient.
+    """
+    config, found = apparatus.config, []
+    each = min(32, -(-config.draws // config.groups))
+    examined = apparatus.devices.map(survey(apparatus.flat))
+    for k, part in enumerate(jax.random.split(key, -(-config.draws // (each * config.groups)))):
+        points = apparatus.devices.scatter(uniform_points(apparatus, each, part))
+        if k == 0:
+            seen = apparatus.devices.gather(examined(points))
+            examine(apparatus.grid, *(a.reshape(-1, a.shape[-1]) for a in seen))
+        found.append(apparatus.devices.gather(apparatus.look(points)))
+    values = np.concatenate(found, axis=1).astype(np.float64)
+    values = values.reshape(-1, values.shape[-1])
+    asked, values = len(values), values[np.isfinite(values).all(axis=1)]
+    if len(values) < asked / 2 or not np.ptp(values[:, 0]) > 0:
+        raise ValueError(
+            f"{len(values)} of {asked} random points of the domain have a finite "
+            f"{apparatus.grid.axes[0].name}, and it must differ between them; correct observe, or "
+            "the domain."
+        )
+    return values
+
+
+def at_rest(apparatus: Apparatus, position: np.ndarray, key) -> Walkers:
+    """Walkers (tiles, tile) at positions, with thermal velocities and streams of noise."""
+    size = position.shape[-1]
+    velocity, noise = jax.random.split(key)
+
+    @jax.jit
+    def thrown(positions, keys):
+        def one(x, key):
+            return apparatus.flat.domain.tangent(x, jax.random.normal(key, x.shape))
+
+        return jax.lax.map(lambda each: one(*each), (positions, keys))
+
+    flat = position.reshape(-1, size)
+    v = np.asarray(thrown(flat, jax.random.split(velocity, len(flat))))
+    streams = np.asarray(jax.random.key_data(jax.random.split(noise, len(flat))))
+    shape = position.shape[:2]
+    return Walkers(position, v.reshape(position.shape), streams.reshape(*shape, -1))
+
+
+def time_step(apparatus: Apparatus, position: np.ndarray, restraint: Restraint, step: int) -> float:
+    """dt at some walkers, (groups, n, D), under their restraints; infinite where w is flat."""
+    count = position.shape[0] * position.shape[1]
+    chosen = np.linspace(0, count - 1, min(count, PROBED)).round().astype(int)
+    # Of other groups each time: the last axis of the two is that of columns.
+    chosen = (chosen + step * position.shape[1]) % count
+    flat = [np.reshape(a, (count, *np.shape(a)[2:]))[chosen] for a in (position, *restraint)]
+    sizes = apparatus.stiffness(flat[0], Restraint(*flat[1:]), jax.random.key(step))
+    # The first process's: what each found for itself might be rounded otherwise, and dt with it.
+    sizes = engine_devices.allgather(np.asarray(sizes)[None])[0]
+    largest = np.max(sizes, where=np.isfinite(sizes), initial=0.0)
+    return apparatus.config.omega_dt / np.sqrt(largest) if largest > 0 else np.inf
+
+
+def hold(apparatus: Apparatus, walkers: Walkers, restraint: Restraint, steps: int, step: int):
+    """Some blocks under restraints: (host walkers, values (groups, steps, n, axes), step).
+
+    Walkers that were lost begin again where another of their group is.
+    """
+    devices, config = apparatus.devices, apparatus.config
+    parts = devices.split(devices.scatter(walkers))
+    held, seen = devices.split(devices.scatter(restraint)), []
+    for _ in range(-(-steps // config.block)):
+        parts, values = apparatus.run(parts, held, np.float32(config.friction), np.int32(step))
+        seen.append(devices.gather(devices.join(values)))
+        step += config.block
+    host = devices.gather(devices.join(parts))
+    values = np.concatenate(seen, axis=1)[..., : len(apparatus.grid.axes)]
+    healthy = np.isfinite(values).all(axis=(1, 3))
+    if not healthy.all():
+        stop_where_too_many_are_lost(healthy, restraint)
+        host = _replaced(host, healthy)
+    return host, values, step
+
+
+def _replaced(host: Walkers, healthy: np.ndarray) -> Walkers:
+    position, velocity = host.position.copy(), host.velocity.copy()
+    for group, walker in np.argwhere(~healthy):
+        near = np.argwhere(healthy)
+        near = near[near[:, 0] == group] if healthy[group].any() else near
+        donor = tuple(near[np.argmin(np.abs(near[:, 1] - walker))])
+        position[group, walker], velocity[group, walker] = (
+            host.position[donor],
+            -host.velocity[donor],
+        )
+    return host._replace(position=position, velocity=velocity)
+
+
+def stop_where_too_many_are_lost(healthy: np.ndarray, restraint: Restraint) -> None:
+    """One walker in a long run may break; many at once have a cause that goes on."""
+    lost = ~healthy
+    if lost.sum() > max(1, LOST * lost.size):
+        place = tuple(np.argwhere(lost)[0])
+        raise FloatingPointError(
+            f"{lost.sum()} of {lost.size} walkers became NaN, one of them near u = "
+            f"{restraint.center[place][0]:.3g} with a time step of {restraint.dt[place]:.3g}; set "
+            "a smaller omega_dt."
+        )

@@ -1,0 +1,456 @@
+"""Absolute entropy of low losses: umbrella windows from the whole domain down.
+
+1. Uniform draws give S where random points lie.
+2. `sweep` puts windows along u, down to the lowest u of the grid, and on the grid along A too. Each
+   holds its walkers by a harmonic restraint, and overlaps with its neighbours.
+3. All windows run at once, one walker of each group in each; neighbours are exchanged between
+   blocks. S follows from all samples together (`mbar`), as ln of the fraction of the domain.
+
+Groups that begin at opposite ends, memorising and generalising, tell whether this was long enough.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from glassgrok.engine.devices import Devices
+from glassgrok.engine.walkers import Walkers
+from glassgrok.grid import Grid
+from glassgrok.landscape import Landscape
+from glassgrok.sampling import absolute, sweep
+from glassgrok.sampling.absolute import HALVES, Sums
+from glassgrok.sampling.apparatus import (
+    Apparatus,
+    at_rest,
+    build,
+    stop_where_too_many_are_lost,
+    uniform_values,
+)
+from glassgrok.sampling.cells import Cells, cells_of
+from glassgrok.sampling.config import UmbrellaConfig
+from glassgrok.sampling.sweep import Laying
+from glassgrok.sampling.windows import Windows, neighbours
+from glassgrok.system import System
+
+COOL, SPREAD, WARM, WINDOWS, DONE = STAGES = ("cool", "spread", "warm", "windows", "done")
+
+
+class Places(NamedTuple):
+    """Which window each walker is in, and who came from which end; K windows, G groups, E pairs.
+
+    Walkers stay on their device; what is exchanged are their windows.
+
+    Attributes:
+        window: (K, G).
+        ends: (axes, K, G) the end that a walker saw last: 0 the first, 1 the last, -1 none.
+        trips: (axes,) round trips of all walkers.
+        accepted, tried: (E,) exchanges between each pair.
+    """
+
+    window: np.ndarray
+    ends: np.ndarray
+    trips: np.ndarray
+    accepted: np.ndarray
+    tried: np.ndarray
+
+    def holders(self) -> np.ndarray:
+        """(K, G) the walker in each window."""
+        return np.argsort(self.window, axis=0)
+
+
+class UmbrellaState(NamedTuple):
+    """All that a run needs to go on.
+
+    Attributes:
+        stage: index into STAGES.
+        uniform: (draws, axes) collective variables at uniform points.
+        laying: how far the windows are laid; later they alone, without walkers.
+        walkers: Walkers (K G / tile, tile) of the windows, spread over the devices.
+        places: where they are.
+        sums: what is kept of them.
+        block: blocks done with all windows.
+        rescued: walkers that were lost and began again.
+    """
+
+    stage: int
+    uniform: np.ndarray
+    laying: Laying
+    walkers: Walkers
+    places: Places
+    sums: Sums
+    block: int
+    rescued: int
+
+
+class Report(NamedTuple):
+    """What a rung or a block showed.
+
+    Attributes:
+        stage: "cool", "spread", "warm" or "windows".
+        step: walker-steps done in all.
+        total: walker-steps in all, 0 while it is not known how many windows there will be.
+        rungs, windows: found so far.
+        u_low: lowest mean u of a window or rung.
+        coverage: share of the grid's bins that were seen, 0 before all windows run.
+        accepted: share of the exchanges, of the pair with the fewest.
+        trips: round trips in u.
+    """
+
+    stage: str
+    step: int
+    total: int
+    rungs: int
+    windows: int
+    u_low: float
+    coverage: float
+    accepted: float
+    trips: int
+
+
+class Plan(NamedTuple):
+    """What follows from where the windows lie.
+
+    Attributes:
+        windows: without positions, as many as fill the devices.
+        sets, pairs: of `neighbours`, apart and together.
+        cells: that samples are counted in.
+        devices, tile: how the walkers are spread.
+    """
+
+    windows: Windows
+    sets: list[np.ndarray]
+    pairs: np.ndarray
+    cells: Cells
+    devices: Devices
+    tile: int
+
+
+def initialise(apparatus: Apparatus, key) -> UmbrellaState:
+    """Draw uniform points.
+
+    Raises:
+        ValueError: the system cannot be sampled.
+    """
+    draw, lay = jax.random.split(key)
+    uniform = uniform_values(apparatus, draw)
+    none = np.zeros(0)
+    return UmbrellaState(
+        stage=STAGES.index(COOL),
+        uniform=uniform,
+        laying=sweep.begin(apparatus, uniform, lay),
+        walkers=Walkers(none, none, none),
+        places=Places(none, none, none, none, none),
+        sums=Sums(none, none, none, none, none),
+        block=0,
+        rescued=0,
+    )
+
+
+def finished(state: UmbrellaState) -> bool:
+    """Whether the run is complete."""
+    return STAGES[state.stage] == DONE
+
+
+def on_host(apparatus: Apparatus, state: UmbrellaState) -> UmbrellaState:
+    """The state to be saved: all its walkers gathered on the host."""
+    if STAGES[state.stage] not in (WINDOWS, DONE) or not state.block:
+        return state
+    return state._replace(walkers=apparatus.devices.gather(state.walkers))
+
+
+def restored(apparatus: Apparatus, state: UmbrellaState) -> UmbrellaState:
+    """What `on_host` saved, to go on with; one that was at its end where config has more steps."""
+    if STAGES[state.stage] not in (WINDOWS, DONE) or not state.block:
+        return state
+    stage = DONE if state.block >= _blocks(apparatus.config) else WINDOWS
+    walkers = plan_of(apparatus, state).devices.scatter(state.walkers)
+    return state._replace(stage=STAGES.index(stage), walkers=walkers)
+
+
+def described(config: UmbrellaConfig, state: UmbrellaState) -> dict:
+    """How far a run has come, as JSON, to tell what `steps` it can still end with."""
+    return {"stage": STAGES[state.stage], "step": state.block * config.block}
+
+
+def advance(
+    apparatus: Apparatus, state: UmbrellaState, key
+) -> Iterator[tuple[UmbrellaState, Report]]:
+    """Go on to the end: yields the state after each rung and each block.
+
+    Args:
+        apparatus: the system and how.
+        state: as `initialise` or an earlier `advance` left it; walkers spread over the devices.
+        key: of the run, the same each time.
+
+    Raises:
+        ValueError: the walkers do not come down to the grid's lower end.
+        FloatingPointError: walkers became NaN.
+    """
+    keys = jax.random.split(key, 3)
+    while STAGES[state.stage] in (COOL, SPREAD, WARM):
+        state = _lay(apparatus, state, keys[0])
+        yield state, _report(apparatus, state, None)
+    plan = plan_of(apparatus, state)
+    if STAGES[state.stage] == WINDOWS and state.block == 0:
+        state = _begin_windows(apparatus, state, plan, keys[1])
+    seeds = np.asarray(jax.random.key_data(keys[2])).tolist()
+    while not finished(state):
+        state = _block(apparatus, state, plan, np.random.default_rng([*seeds, state.block]))
+        yield state, _report(apparatus, state, plan)
+
+
+def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
+    """One rung, part or level; and on to the next stage after the last."""
+    stage, laying = STAGES[state.stage], state.laying
+    if stage == COOL:
+        laying, last = sweep.cool(apparatus, state.uniform, laying)
+        if last:
+            laying, alone = sweep.begin_columns(apparatus, laying, key)
+            stage = WINDOWS if alone else SPREAD
+    elif stage == SPREAD:
+        laying, last = sweep.spread(apparatus, laying)
+        if last:
+            laying, stage = laying._replace(done=0), WARM
+    else:
+        laying, last = sweep.warm(apparatus, laying)
+        stage = WINDOWS if last else WARM
+    return state._replace(stage=STAGES.index(stage), laying=laying)
+
+
+def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
+    """Neighbours, cells and devices for the windows that were laid."""
+    config, local = apparatus.config, apparatus.devices.local
+    tile = config.groups if config.tile == "auto" else config.tile
+    windows = sweep.laid(state.laying)
+    whole = int(np.lcm(config.groups, tile * len(local) * jax.process_count()))
+    count = -(-len(windows.row) * config.groups // whole) * whole // config.groups
+    windows = windows._replace(position=np.zeros((len(windows.row), 0))).repeated(count)
+    sets = neighbours(windows)
+    return Plan(
+        windows=windows,
+        sets=sets,
+        pairs=np.concatenate([*sets, np.zeros((0, 2), int)]),
+        cells=cells_of(apparatus.grid, windows, state.uniform),
+        devices=Devices(local, count * config.groups // tile, apparatus.devices.spread),
+        tile=tile,
+    )
+
+
+def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) -> UmbrellaState:
+    """A walker of each group in each window."""
+    count, axes = plan.windows.center.shape
+    groups, laying = apparatus.config.groups, state.laying
+    position = sweep.laid(laying).repeated(count).position
+    start = at_rest(apparatus, _tiled(plan, position), key)
+    rungs = laying.rungs._replace(position=np.zeros(0))
+    nothing = Walkers(*(np.zeros(0) for _ in laying.walkers))
+    windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
+    pairs = np.zeros(len(plan.pairs))
+    return state._replace(
+        laying=laying._replace(rungs=rungs, walkers=nothing, windows=windows),
+        walkers=plan.devices.scatter(start),
+        places=Places(
+            np.tile(np.arange(count)[:, None], (1, groups)),
+            np.full((axes, count, groups), -1),
+            np.zeros(axes, np.int64),
+            pairs,
+            pairs,
+        ),
+        sums=Sums.empty(groups, plan.windows, plan.pairs, plan.cells, len(apparatus.flat.extras)),
+    )
+
+
+def _tiled(plan: Plan, array: np.ndarray) -> np.ndarray:
+    """(K, G, ...) -> (tiles, tile, ...)."""
+    return array.reshape(plan.devices.tiles, plan.tile, *array.shape[2:])
+
+
+def _blocks(config: UmbrellaConfig) -> int:
+    return -(-config.steps // config.block)
+
+
+def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> UmbrellaState:
+    """One block of all windows, counted, and exchanges after it."""
+    config, devices = apparatus.config, plan.devices
+    count, axes = plan.windows.center.shape
+    restraint = plan.windows.restraint(state.places.window)
+    held = devices.split(devices.scatter(jax.tree.map(lambda a: _tiled(plan, a), restraint)))
+    friction, step = np.float32(config.friction), np.int32(state.block * config.block)
+    walkers, values = apparatus.run(devices.split(state.walkers), held, friction, step)
+    values = np.moveaxis(devices.gather(devices.join(values)), 2, 1)
+    values = values.reshape(count, config.groups, config.block, -1)
+    healthy = np.isfinite(values).all(axis=(2, 3))
+    state = state._replace(walkers=devices.join(walkers), block=state.block + 1)
+    if not healthy.all():
+        stop_where_too_many_are_lost(healthy, restraint)
+        walkers, rescued = _rescued(plan, state, healthy), int((~healthy).sum())
+        state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
+    _count(config, state, plan, values, healthy)
+    places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
+    stage = DONE if state.block >= _blocks(config) else WINDOWS
+    return state._replace(places=places, stage=STAGES.index(stage))
+
+
+def _count(config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, healthy) -> None:
+    """Add the values of a block that has been done, unless it is one to settle in."""
+    blocks = _blocks(config)
+    settled = int(np.ceil(config.settle * blocks))
+    since = state.block - 1 - settled
+    if since < 0:
+        return
+    half, holder = since * HALVES // (blocks - settled), state.places.holders()
+    for g in np.flatnonzero(healthy.all(axis=0)):
+        seen = values[holder[:, g], g]
+        state.sums.add(plan.windows, plan.pairs, plan.cells, seen, half, g)
+
+
+def exchange(places: Places, plan: Plan, turn: int, values: np.ndarray, random) -> Places:
+    """Neighbours of one set exchange, with chance min(1, e^-(rise of the sum of their w)).
+
+    Args:
+        places: so far.
+        plan: the windows and their neighbours.
+        turn: which set, counted round and round.
+        values: (K, G, axes) of each walker, where it is now; where NaN it stays.
+        random: of numpy.
+    """
+    if not plan.sets:
+        return places
+    turn %= len(plan.sets)
+    first = sum(len(pairs) for pairs in plan.sets[:turn])
+    pairs, holder = plan.sets[turn], places.holders()
+    one, other = holder[pairs[:, 0]], holder[pairs[:, 1]]
+    group = np.arange(holder.shape[1])[None]
+    rise = 0.0
+    for walker, here, there in ((one, 0, 1), (other, 1, 0)):
+        at = values[walker, group].astype(np.float64)
+        felt, then = (plan.windows.potential(pairs[:, k], at) for k in (here, there))
+        rise = rise + then - felt
+    swapped = np.log(random.random(rise.shape)) < -rise
+    window, accepted, tried = (a.copy() for a in (places.window, places.accepted, places.tried))
+    window[one, group] = np.where(swapped, pairs[:, 1:], pairs[:, :1])
+    window[other, group] = np.where(swapped, pairs[:, :1], pairs[:, 1:])
+    accepted[first : first + len(pairs)] += swapped.sum(axis=1)
+    tried[first : first + len(pairs)] += swapped.shape[1]
+    return _with_trips(places._replace(window=window, accepted=accepted, tried=tried), plan)
+
+
+def _with_trips(places: Places, plan: Plan) -> Places:
+    """A round trip: the first row (column), the last one, the first again."""
+    ends, trips = places.ends.copy(), places.trips.copy()
+    for i, place in enumerate((plan.windows.row, plan.windows.column)[: len(trips)]):
+        at = place[places.window]
+        first, last = at == max(place.min(), 0), at == place.max()
+        if place.max() <= 0:
+            continue
+        trips[i] += (first & (ends[i] == 1)).sum()
+        ends[i][last & (ends[i] == 0)] = 1
+        ends[i][first] = 0
+    return places._replace(ends=ends, trips=trips)
+
+
+def _rescued(plan: Plan, state: UmbrellaState, healthy: np.ndarray) -> Walkers:
+    """Walkers that were lost begin again where one is that is held nearby, of the same group."""
+    host = plan.devices.gather(state.walkers)
+    position, velocity = (np.array(a) for a in host[:2])
+    x, v = (a.reshape(*healthy.shape, -1) for a in (position, velocity))
+    for walker, group in np.argwhere(~healthy):
+        center = plan.windows.center[state.places.window[:, group]]
+        scale = np.sqrt(plan.windows.stiffness[state.places.window[walker, group]])
+        distance = (((center - center[walker]) * scale) ** 2).sum(axis=1)
+        donor = int(np.argmin(np.where(healthy[:, group], distance, np.inf)))
+        x[walker, group], v[walker, group] = x[donor, group], -v[donor, group]
+    return plan.devices.scatter(host._replace(position=position, velocity=velocity))
+
+
+def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Report:
+    laying, config = state.laying, apparatus.config
+    known = laying.windows if len(laying.windows.row) else laying.rungs
+    told = Report(
+        stage=STAGES[state.stage],
+        step=laying.walker_steps,
+        total=0,
+        rungs=len(laying.rungs.slope),
+        windows=len(laying.windows.row),
+        u_low=float(min(known.mean[:, 0].min(initial=np.inf), laying.rungs.mean[-1, 0])),
+        coverage=0.0,
+        accepted=1.0,
+        trips=0,
+    )
+    if plan is None:
+        return told
+    each, places = config.block * state.places.window.size, state.places
+    bins = plan.cells.bins(apparatus.grid, np.flatnonzero(state.sums.counts.any(axis=(0, 1))))
+    share = places.accepted[places.tried > 0] / places.tried[places.tried > 0]
+    return told._replace(
+        stage=WINDOWS,
+        step=laying.walker_steps + state.block * each,
+        total=laying.walker_steps + _blocks(config) * each,
+        windows=len(plan.windows.row),
+        coverage=len(np.unique(bins[bins >= 0])) / apparatus.grid.size,
+        accepted=float(share.min(initial=1.0)),
+        trips=int(places.trips[0]),
+    )
+
+
+def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
+    """The landscape from all windows.
+
+    Raises:
+        FloatingPointError: neighbouring windows do not overlap.
+    """
+    plan, places = plan_of(apparatus, state), state.places
+    steps = state.block * apparatus.config.block * int(places.window.size)
+    return absolute.estimate(
+        apparatus.grid,
+        plan.windows,
+        state.uniform,
+        plan.pairs,
+        plan.cells,
+        state.sums,
+        apparatus.flat.extras,
+        starts=apparatus.group_starts(),
+        accepted=places.accepted / np.maximum(places.tried, 1),
+        trips=places.trips,
+        rescued=state.rescued,
+    ).with_attributes(walker_steps=state.laying.walker_steps + steps)
+
+
+def umbrella(
+    system: System,
+    grid: Grid,
+    config: UmbrellaConfig,
+    key,
+    starts: dict[str, Any] | None = None,
+    devices: int | None = None,
+    on_block: Callable[[UmbrellaState, Report], Any] | None = None,
+) -> Landscape:
+    """Measure S absolutely, from the uniform measure down to the lowest u of the grid.
+
+    Args:
+        system: what to sample.
+        grid: the bins; its lowest u is where the windows end.
+        config: how.
+        key: jax.random.key(seed); the same key gives the same landscape, bit for bit.
+        starts: name -> params of trained points that some of the groups start from.
+        devices: number of devices, None for as many as divide the groups.
+        on_block: called with the state and the report after each rung and each block.
+
+    Returns:
+        The Landscape, normalised: S is ln of the fraction of the whole domain.
+
+    Raises:
+        ValueError: system and grid do not fit together, or the walkers do not come down to the
+            grid's lower end.
+        FloatingPointError: walkers became NaN, or neighbouring windows do not overlap.
+    """
+    shape, draw, run = jax.random.split(key, 3)
+    apparatus = build(system, grid, config, shape, starts, devices)
+    state = initialise(apparatus, draw)
+    for now, report in advance(apparatus, state, run):
+        state = now
+        if on_block:
+            on_block(state, report)
+    return current_landscape(apparatus, state)

@@ -1,0 +1,160 @@
+"""Umbrella windows: what is told, what is refused, and what is the same again."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import glassgrok as gg
+from glassgrok.sampling.absolute import _tree
+from glassgrok.sampling.cells import cells_of
+from glassgrok.sampling.sweep import FEW, first_center
+from glassgrok.sampling.umbrella import Places, Plan, exchange
+from glassgrok.sampling.windows import FREE, Windows, neighbours
+
+KEY = jax.random.key(0)
+WELL = gg.System(
+    lambda key: jax.random.normal(key, (10,)) / 10,
+    lambda x: (jnp.log(jnp.sum(x**2) / 2),),
+    gg.Box(1.0),
+)
+GRID = gg.Grid(gg.Axis("u", -2.0, 0.7, 9))
+SMALL = gg.UmbrellaConfig(groups=4, steps=500, rung_steps=100, draws=512)
+
+
+def laid(rows: int, columns: int) -> Windows:
+    """Windows one apart in u and in A, the free one first."""
+    place = [(r, c) for r in range(rows) for c in (FREE, *range(columns))]
+    row, column = np.array(place).T
+    center = np.stack([-1.0 * row, 0.1 * np.maximum(column, 0)], axis=1)
+    stiffness = np.stack([4.0 + 0 * row, np.where(column == FREE, 0.0, 200.0)], axis=1)
+    mean = np.where(column[:, None] == FREE, [[0.0, 0.12]], center)
+    return Windows(center, stiffness, 0.1 + 0 * row, row, column, mean, np.zeros((len(row), 2, 3)))
+
+
+def test_the_same_key_gives_the_same_bits_and_progress_is_told():
+    told = []
+    one = gg.umbrella(
+        WELL, GRID, SMALL, KEY, devices=1, on_block=lambda _, report: told.append(report)
+    )
+    two = gg.umbrella(WELL, GRID, SMALL, KEY, devices=1)
+    np.testing.assert_array_equal(one.entropy, two.entropy)
+    np.testing.assert_array_equal(one.umbrella.free_energy, two.umbrella.free_energy)
+    assert [told[0].stage, told[-1].stage] == ["cool", "windows"]
+    assert told[-1].step == told[-1].total == one.attributes["walker_steps"]
+    assert told[-1].step > 500 * 4 * len(one.umbrella.row)
+    assert told[-1].coverage == 1
+    assert one.umbrella.mean[-1, 0] < one.umbrella.mean[0, 0]
+
+
+def test_trained_starts_have_groups_of_their_own():
+    starts = {"low": np.full(10, 0.05, np.float32)}
+    found = gg.umbrella(WELL, GRID, SMALL, KEY, starts)
+    assert found.starts == ("random", "low", "random", "low")
+    assert found.groups.shape == (4, 9)
+    assert np.isfinite(found.fraction(-1.0)).all()
+
+
+def test_walkers_that_do_not_arrive_are_told_of():
+    with pytest.raises(ValueError, match=r"3 rungs have brought .* not below -2, where the grid"):
+        gg.umbrella(WELL, GRID, replace(SMALL, rungs=3), KEY)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("groups", 1, "at least 2 for errors"), ("steps", 0, "steps must be at least 1"),
+     ("settle", 1.0, "from 0 to below 1"), ("steps", 60, "at least 10 blocks of 50"),
+     ("draws", 20, "ten for each of 8 groups"), ("spread", 0.0, "above 0"),
+     ("columns", 1, '"auto", 0 or at least 2'), ("tile", 0, '"auto" or at least 1'),
+     ("omega_dt", 0.0, "omega_dt must lie between 0 and 1"),
+     ("friction", 1.5, "friction must lie between 0 and 1")],
+)  # fmt: skip
+def test_what_cannot_work_is_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        gg.UmbrellaConfig(**{field: value})
+
+
+def test_the_first_rung_is_worth_a_third_of_the_draws():
+    u = np.random.default_rng(0).normal(size=4000)
+    weights = np.exp(-2.0 * (u - first_center(u, 2.0)) ** 2 / 2)
+    worth = weights.sum() ** 2 / (weights**2).sum() / 4000
+    assert worth == pytest.approx(FEW, abs=0.01)
+
+
+def test_free_space_and_a_grid_above_random_points_are_refused():
+    free = replace(WELL, domain=gg.Free())
+    with pytest.raises(ValueError, match="no uniform measure"):
+        gg.umbrella(free, GRID, SMALL, KEY)
+    with pytest.raises(ValueError, match="lie below the grid already"):
+        gg.umbrella(WELL, gg.Grid(gg.Axis("u", 2.0, 3.0, 4)), SMALL, KEY)
+
+
+def test_windows_that_hardly_overlap_are_refused():
+    wide = replace(SMALL, spread=30.0)
+    system = gg.System(
+        lambda key: jax.random.normal(key, (400,)) / 10,
+        lambda x: (jnp.log(jnp.sum(x**2) / 2),),
+        gg.Box(1.0),
+    )
+    with pytest.raises(FloatingPointError, match="hardly overlap"):
+        gg.umbrella(system, gg.Grid(gg.Axis("u", 1.0, 4.5, 9)), wide, KEY)
+
+
+def test_neighbours_are_one_apart_and_in_each_set_once():
+    windows = laid(3, 4)
+    sets = neighbours(windows)
+    for pairs in sets:
+        assert len(np.unique(pairs)) == pairs.size
+    pairs = np.concatenate(sets)
+    row, column = windows.row[pairs], windows.column[pairs]
+    down = row[:, 1] - row[:, 0] == 1
+    assert (column[down, 0] == column[down, 1]).all()
+    assert down.sum() == 2 * 5
+    along = ~down & (column[:, 0] != FREE)
+    assert (column[along, 1] - column[along, 0] == 1).all()
+    assert along.sum() == 3 * 3
+    free = ~down & (column[:, 0] == FREE)
+    assert (column[free, 1] == 1).all()  # A = .1 is nearest to .12
+    assert free.sum() == 3
+
+
+def test_every_window_is_reached_from_the_first():
+    windows = laid(3, 4)
+    steps = _tree(windows, np.concatenate(neighbours(windows)))
+    assert sorted(k for k, *_ in steps) == list(range(1, 15))
+    known = {0}
+    for k, before, _, _ in steps:
+        assert before in known
+        known.add(k)
+
+
+def test_exchange_keeps_detailed_balance_and_counts_trips():
+    """Windows on a line whose walkers are drawn anew each time."""
+    windows = laid(3, 0)
+    sets = neighbours(windows)
+    plan = Plan(windows, sets, np.concatenate(sets), None, None, 1)
+    random, none = np.random.default_rng(0), np.zeros(2)
+    window = np.tile(np.arange(3)[:, None], (1, 2))
+    places = Places(window, np.full((2, 3, 2), -1), np.zeros(2, int), none, none)
+    for turn in range(3000):
+        drawn = random.normal(size=(3, 2, 2)) / 2
+        drawn[..., 0] += windows.center[places.window, 0]
+        places = exchange(places, plan, turn, drawn, random)
+        assert (np.sort(places.window, axis=0) == np.arange(3)[:, None]).all()
+    assert places.trips[0] > 50
+    # Two unit-spaced Gaussians of variance 1/4: E min(1, e^-4(x-y)...) in closed form is erfc(1).
+    rate = (places.accepted / places.tried)[0]
+    assert rate == pytest.approx(0.1573, abs=0.02)
+
+
+def test_cells_fill_bins_and_samples_far_out_count_to_the_last():
+    plane = gg.Grid(gg.Axis("u", -2.0, 0.0, 4), gg.Axis("a", 0.0, 1.0, 10))
+    windows = laid(3, 11)
+    cells = cells_of(plane, windows, np.zeros((1, 2)))
+    for axis, edges in zip(plane.axes, cells.edges, strict=True):
+        assert np.isin(np.round(axis.edges, 9), np.round(edges, 9)).all()
+    index = cells.index(np.array([[-1e9, 0.5], [1e9, 0.5], [-1.0, 0.0], [-0.26, 0.97]]))
+    bins = cells.bins(plane, index)
+    np.testing.assert_array_equal(bins, [-1, -1, 20, 39])
