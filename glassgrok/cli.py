@@ -31,6 +31,7 @@ commands:
   train CONFIG.yaml    only train
   sample CONFIG.yaml   train, then sample the landscape
   resume DIR           go on with a run that was interrupted, or further with --sampler.steps
+                       (of umbrella windows --umbrella.steps)
   show DIR             the summary of a run, finished or not
   plot DIR             draw the pictures of a run again
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
@@ -336,7 +337,7 @@ def _plain(box: str, command: str) -> str:
 def _work(path: Path, options, kind: str, **how) -> int:
     """Run with live progress, then tell and draw the results."""
     config, machine = options.config, options.machine
-    devices = _begin_jax(machine, config.sampler.tiles if kind == "sample" else None)
+    devices = _begin_jax(machine, config.tiles if kind == "sample" else None)
     from glassgrok import results
     from glassgrok.engine import processes
     from glassgrok.engine.run import Stopped, run

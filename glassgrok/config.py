@@ -14,7 +14,7 @@ import yaml
 from glassgrok.domains import Box, Domain, Free, Shell
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
-from glassgrok.sampling.config import STARTS, SamplerConfig
+from glassgrok.sampling.config import STARTS, SamplerConfig, UmbrellaConfig
 from glassgrok.system import System, network
 from glassgrok.tasks import modular
 from glassgrok.tasks.task import Task
@@ -146,7 +146,9 @@ class Config:
         accuracy_slope: steepness of the smooth test accuracy; 7 in the paper.
         training: how the trajectory on the landscape is trained, or none.
         grid: where the landscape is measured.
-        sampler: how it is measured.
+        sampler: how it is measured by a ladder, Wang-Landau and a production; not used with
+            umbrella.
+        umbrella: how it is measured absolutely by umbrella windows instead, or none.
         trained_starts: trained networks that some of the groups start from, the rest from random
             ones, so that starts from opposite ends can be compared; empty for none.
         warm_start: folder of a run of the same task, model and grid, whose V, dt and walls the
@@ -154,7 +156,8 @@ class Config:
         seed: of everything random but the split; the same seed gives the same results.
 
     Raises:
-        ValueError: accuracy_slope is not positive, or seed is negative.
+        ValueError: accuracy_slope is not positive, seed is negative, or umbrella is given together
+            with warm_start or in free space.
     """
 
     task: TaskConfig = TaskConfig()
@@ -164,6 +167,7 @@ class Config:
     training: TrainingConfig | None = QUICK_TRAINING
     grid: GridConfig = GridConfig()
     sampler: SamplerConfig = QUICK_SAMPLER
+    umbrella: UmbrellaConfig | None = None
     trained_starts: tuple[Literal["memorising", "generalising"], ...] = STARTS
     warm_start: str | None = None
     seed: int = 0
@@ -175,6 +179,26 @@ class Config:
             )
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, but is {self.seed}.")
+        if self.umbrella is not None and self.warm_start is not None:
+            raise ValueError(
+                "umbrella windows begin with the whole domain and take no warm_start; leave one of "
+                "the two out."
+            )
+        if self.umbrella is not None and self.domain.kind == "free":
+            raise ValueError(
+                "umbrella windows measure fractions of the domain, but domain.kind is free; make "
+                "it box or shell, or leave umbrella out."
+            )
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of walkers, which devices share."""
+        return self.sampler.tiles if self.umbrella is None else self.umbrella.groups
+
+    @property
+    def changeable(self) -> str:
+        """The field that may be changed of a run that has begun."""
+        return "sampler.steps" if self.umbrella is None else "umbrella.steps"
 
 
 def build_task(config: Config) -> Task:

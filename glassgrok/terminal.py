@@ -30,9 +30,11 @@ def display(shown: bool = True):
             # The stages of the sampler share one bar, as they share its steps.
             bar = now.stage if now.stage in ("train", "starts") else "sample"
             if bar not in tasks:
-                tasks[bar] = bars.add_task(bar, total=now.total, told="")
-            told = _told(now)
-            bars.update(tasks[bar], completed=now.step, description=now.stage, told=told)
+                tasks[bar] = bars.add_task(bar, total=now.total or None, told="")
+            told, total = _told(now), now.total or None
+            bars.update(
+                tasks[bar], completed=now.step, total=total, description=now.stage, told=told
+            )
 
         yield show
 
@@ -43,10 +45,23 @@ def _lines():
     def show(now):
         if now.stage != last[1] or time.monotonic() - last[0] >= 10:
             last[:] = time.monotonic(), now.stage
-            line = f"{now.stage}: step {now.step:,} of {now.total:,}, {_told(now)}"
+            far = f"{now.step:,} of {now.total:,}" if now.total else f"{now.step:,}"
+            line = f"{now.stage}: step {far}, {_told(now)}"
             print(line.rstrip(", "), file=sys.stderr, flush=True)
 
     return show
+
+
+def _of_windows(stage: str, values: dict) -> list[str]:
+    """What a rung, or a block of all windows, showed."""
+    words = [f"{values['rungs']} rungs down to u {values['u_low']:.1f}"]
+    if values["windows"]:
+        words.append(f"{values['windows']} windows")
+    if stage == "windows":
+        words.append(f"coverage {values['coverage']:.0%}")
+        words.append(f"exchanges at least {values['accepted']:.0%}")
+        words.append(f"{values['trips']} round trips in u")
+    return words
 
 
 def _told(now) -> str:
@@ -58,7 +73,9 @@ def _told(now) -> str:
     if "ln_train_loss" in values:
         words.append(f"u {values['ln_train_loss']:.2f}")
         words.append(f"test accuracy {values['test_accuracy']:.2f}")
-    if "coverage" in values:
+    if "windows" in values:
+        words += _of_windows(now.stage, values)
+    elif "coverage" in values:
         if now.stage == "adaptation":
             words.append("filled, f decays" if values["filled"] else "filling")
         if now.stage != "ladder":  # it has no bins

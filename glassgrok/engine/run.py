@@ -24,13 +24,13 @@ from glassgrok.engine import devices as engine_devices
 from glassgrok.engine import folder as folders
 from glassgrok.engine import processes, warm
 from glassgrok.engine.checkpoint import Checkpoints
-from glassgrok.sampling import sampler
+from glassgrok.sampling import apparatus as umbrella_apparatus
+from glassgrok.sampling import sampler, umbrella
 from glassgrok.sampling.starts import trained_starts
 from glassgrok.training import copies, init_training, training_blocks
 
 LINES = 1000  # of metrics.jsonl for each phase, at most; thinned by steps, not by the clock
 START_STEPS = 600  # updates of each trained start
-CHANGEABLE = "sampler.steps"  # of a run that has begun
 WARM = "warm"  # phase whose checkpoint is what a run takes over from another
 
 
@@ -51,8 +51,10 @@ class Progress(NamedTuple):
     """How far a run is, after a block.
 
     Attributes:
-        stage: "train", "starts", "ladder", "adaptation" or "production".
-        step, total: of the training, the starts or the sampling.
+        stage: "train", "starts", "ladder", "adaptation" or "production"; with umbrella windows
+            "cool", "spread", "warm" or "windows".
+        step, total: of the training, the starts or the sampling; with umbrella windows
+            walker-steps, and the total 0 while it is not known.
         rate: steps/s of all copies or walkers together in this session, 0 while not known.
         seconds_left: until `total`; NaN while not known.
         values: what the block showed.
@@ -105,7 +107,7 @@ def prepare(
     model = configs.build_model(config, task)
     system = configs.build_system(config)
     if kind == "sample":
-        engine_devices.choose(config.sampler.tiles, devices, spread)
+        engine_devices.choose(config.tiles, devices, spread)
     return Job(config, task, model, system, configs.build_grid(config), devices, spread, kind)
 
 
@@ -126,8 +128,9 @@ def run(
 
     Args:
         folder: the run folder; nothing is written outside it.
-        config: of the run; of a resumed run what its config.yaml holds, where sampler.steps alone
-            may have been changed. A finished run that is given more of them goes on.
+        config: of the run; of a resumed run what its config.yaml holds, where sampler.steps (with
+            umbrella windows umbrella.steps) alone may have been changed. A finished run that is
+            given more of them goes on.
         resume: go on with the run in the folder instead of starting one. One that is finished is
             left as it is.
         kind: "train", or "sample" for training and landscape; a resumed run keeps its own.
@@ -179,7 +182,8 @@ def run(
                 steps = len(config.trained_starts) * START_STEPS
                 session.led("starts", steps, lambda: _train_starts(session, keys[1]))
                 starts = _starts(session, keys[1])
-            _sample(session, keys[2], starts)
+            measure = _sample if config.umbrella is None else _umbrella
+            measure(session, keys[2], starts)
         processes.lead(lambda: session.record(finished=True))
     return folder
 
@@ -213,7 +217,7 @@ def changes(folder: Path, config: Config) -> dict[str, tuple[Any, Any]]:
         ValueError: it may not be changed; the sentence says what to do.
     """
     found = configs.differences(folders.recorded_config(folder), configs.plain(config))
-    _refuse(f"{folder} began with", "is now to have", found)
+    _refuse(f"{folder} began with", "is now to have", found, config.changeable)
     return found
 
 
@@ -222,17 +226,22 @@ def _check_steps(folder: Path, config: Config, before: int) -> None:
     about = Checkpoints(folder / folders.CHECKPOINTS / "sample", keep=None).about()
     if about is None:
         return
-    least = sampler.least_steps(config.sampler, about["stage"], about["step"], about["began"])
-    if config.sampler.total_steps < least:
+    if config.umbrella is None:
+        least = sampler.least_steps(config.sampler, about["stage"], about["step"], about["began"])
+        steps, short = config.sampler.steps, config.sampler.total_steps < least
+    else:
+        least = about["step"] + config.umbrella.block
+        steps, short = config.umbrella.steps, config.umbrella.steps < least
+    if short:
         raise ValueError(
-            f"{CHANGEABLE} cannot be changed from {before:,} to {config.sampler.steps:,}: the run "
-            f"in {folder} has done {about['step']:,}; give at least {least:,}."
+            f"{config.changeable} cannot be changed from {before:,} to {steps:,}: the run in "
+            f"{folder} has done {about['step']:,}; give at least {least:,}."
         )
 
 
-def _refuse(one: str, other: str, found: dict[str, tuple[Any, Any]]) -> None:
-    """Say which field differs, if it is none that may be changed."""
-    name = next((name for name in found if name != CHANGEABLE), None)
+def _refuse(one: str, other: str, found: dict[str, tuple[Any, Any]], allowed: str) -> None:
+    """Say which field differs, if it is not the one that may be changed."""
+    name = next((name for name in found if name != allowed), None)
     if name is None:
         return
     before, now = map(configs.show, found[name])
@@ -240,7 +249,7 @@ def _refuse(one: str, other: str, found: dict[str, tuple[Any, Any]]) -> None:
     if name.startswith(warm.SAME):
         raise ValueError(f"{told}; put it back, or start another run with --out.")
     raise ValueError(
-        f"{told}, and only {CHANGEABLE} may be changed; put it back, or start another run from "
+        f"{told}, and only {allowed} may be changed; put it back, or start another run from "
         "this one's landscape with 'glassgrok sample CONFIG --out NEW --warm-start DIR'."
     )
 
@@ -265,8 +274,8 @@ def _create(folder: Path, job: Job, command: str, overwrite: bool) -> None:
 def _adopt(folder: Path, config: Config) -> None:
     """Let the run in the folder have the config's steps from now on."""
     found = changes(folder, config)
-    if CHANGEABLE in found:
-        _check_steps(folder, config, found[CHANGEABLE][0])
+    if config.changeable in found:
+        _check_steps(folder, config, found[config.changeable][0])
     if configs.load(folder / folders.CONFIG) != config:
         folders.write_text(folder / folders.CONFIG, configs.dump(config))
     if not found:
@@ -357,7 +366,7 @@ class Session:
         def accept(found):
             told = f"The checkpoint of step {found.step} in {checkpoints.path} is of a run with"
             differing = configs.differences(found.about["config"], plain)
-            _refuse(told, "this one has", differing)
+            _refuse(told, "this one has", differing, self.config.changeable)
 
         restored = checkpoints.restore(example, accept)
         if processes.first():
@@ -428,7 +437,7 @@ class Session:
             self._pace = now, step
         then, first = self._pace
         rate = (step - first) / (now - then) if step > first and now > then else 0.0
-        left = (total - step) / rate if rate else float("nan")
+        left = (total - step) / rate if rate and total else float("nan")
         if keep and processes.first():
             line = {"phase": phase, "stage": stage, "step": step, "total": total}
             seconds = self._before["wall_seconds"] + now - self._began
@@ -519,11 +528,7 @@ def _sample(session: Session, key, starts) -> None:
     with session.checkpoints("sample") as checkpoints:
         state = sampler.initialise(program, job.system, key, _warm(session))
         restored = _restored(session, checkpoints, state)
-        if not processes.alike(f"{restored and (restored.stage, restored.step)}"):
-            raise ValueError(
-                f"The processes found different checkpoints in {checkpoints.path}; wait until the "
-                "file system shows all of them the same, and resume again."
-            )
+        _same_for_all(checkpoints, restored and (restored.stage, restored.step))
         if restored is not None:
             state = restored._replace(walkers=program.devices.scatter(restored.walkers))
             state = sampler.reopen(program, state)
@@ -544,15 +549,53 @@ def _sample(session: Session, key, starts) -> None:
             if decision.signal:
                 session.stop(checkpoints.wait, decision.signal, stage, state.step, total)
         checkpoints.wait()
-    landscape = sampler.current_landscape(program, state).with_attributes(
-        task=job.task.name, seed=session.config.seed, walker_steps=state.step * config.walkers
-    )
+    landscape = sampler.current_landscape(program, state)
+    _write(session, landscape.with_attributes(walker_steps=state.step * config.walkers))
+
+
+def _write(session: Session, landscape) -> None:
+    """Leave landscape.nc."""
+    named = landscape.with_attributes(task=session.job.task.name, seed=session.config.seed)
 
     def write():
         with folders.writing(session.folder / folders.LANDSCAPE):
-            landscape.save(session.folder / folders.LANDSCAPE)
+            named.save(session.folder / folders.LANDSCAPE)
 
     processes.lead(write)
+
+
+def _umbrella(session: Session, key, starts) -> None:
+    """Sample with umbrella windows, from the last checkpoint if any; leaves landscape.nc."""
+    job, config, keys = session.job, session.config.umbrella, jax.random.split(key, 2)
+    apparatus = umbrella_apparatus.build(
+        job.system, job.grid, config, keys[0], starts, job.devices, job.spread
+    )
+    with session.checkpoints("sample") as checkpoints:
+        state = umbrella.initialise(apparatus, keys[0])
+        found = _restored(session, checkpoints, state)
+        _same_for_all(checkpoints, found and (found.stage, found.laying.step, found.block))
+        if found is not None:
+            state = umbrella.restored(apparatus, found)
+        for now, report in umbrella.advance(apparatus, state, keys[1]):
+            turned, state, values = now.stage != state.stage, now, report._asdict()
+            stage, step, total = (values.pop(name) for name in ("stage", "step", "total"))
+            session.tell("sample", stage, step, total, 1, values, keep=True)
+            decision = session.decide_together()
+            if turned or decision.save:
+                tree, about = umbrella.on_host(apparatus, state), umbrella.described(config, state)
+                session.save(checkpoints, step, tree, about, walker_steps=step)
+            if decision.signal:
+                session.stop(checkpoints.wait, decision.signal, stage, step, total)
+        checkpoints.wait()
+    _write(session, umbrella.current_landscape(apparatus, state))
+
+
+def _same_for_all(checkpoints: Checkpoints, place) -> None:
+    if not processes.alike(f"{place}"):
+        raise ValueError(
+            f"The processes found different checkpoints in {checkpoints.path}; wait until the "
+            "file system shows all of them the same, and resume again."
+        )
 
 
 def _restored(session: Session, checkpoints: Checkpoints, state):
