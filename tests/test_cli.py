@@ -188,13 +188,18 @@ def test_sample_interrupt_show_resume_show_plot(here, capsys):
     assert "give at least 1,650" in capsys.readouterr().err
     assert "steps: 1500" in Path("run one/config.yaml").read_text()
 
-    code, told, err = done("resume", "run one", "--sampler.steps", "2000")
-    assert code == 0, err
-    assert "steps: 2000" in Path("run one/config.yaml").read_text()
-    assert " of 2,000" in err
-    code, told, err = done("sample", "tiny.yaml", "--warm-start", "run one", "--out", "warm")
-    assert code == 0, err
-    assert "ladder" not in err
     (Path("run one") / "landscape.png").unlink()
     assert cli.main(["plot", "run one"]) == 0
     assert (Path("run one") / "landscape.png").exists()
+
+
+@pytest.mark.slow  # two more runs; tests/engine/test_endurance.py tests what they do
+def test_more_steps_and_a_warm_start(here):
+    assert done("sample", "tiny.yaml", "--out", "one")[0] == 0
+    code, _, err = done("resume", "one", "--sampler.steps", "2000")
+    assert code == 0, err
+    assert "steps: 2000" in Path("one/config.yaml").read_text()
+    assert " of 2,000" in err
+    code, _, err = done("sample", "tiny.yaml", "--warm-start", "one", "--out", "warm")
+    assert code == 0, err
+    assert "ladder" not in err

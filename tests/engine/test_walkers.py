@@ -1,5 +1,7 @@
 """One block against a loop in Python, tiles on 1 and 2 devices, NaN walkers, compilation."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -200,8 +202,7 @@ def network_state(devices, spread, steps=40):
 @pytest.fixture(scope="module")
 def networks():
     """(devices, spread) -> the states after each of four blocks of a small transformer."""
-    kinds = [(1, "jit"), (2, "jit"), (2, "pmap"), (2, "shard_map")]
-    return {kind: network_state(*kind) for kind in kinds}
+    return cache(network_state)
 
 
 def assert_same_bits(one, other):
@@ -211,21 +212,23 @@ def assert_same_bits(one, other):
 
 
 def test_any_number_of_devices_gives_the_same_bits(networks):
-    assert_same_bits(networks[1, "jit"], networks[2, "jit"])
-    last = networks[2, "jit"][-1]
-    assert len(networks[2, "jit"]) == 4
+    assert_same_bits(networks(1, "jit"), networks(2, "jit"))
+    last = networks(2, "jit")[-1]
+    assert len(networks(2, "jit")) == 4
     assert last.production.visits.sum() > 50
     assert np.isfinite(last.production.heat).all()
     assert (last.production.heat != 0).any()
     assert last.deposited > 0
 
 
+@pytest.mark.slow  # two more programs to compile; the sums are tested for each spread below
 def test_pmap_and_shard_map_give_the_same_bits(networks):
-    assert_same_bits(networks[2, "pmap"], networks[2, "shard_map"])
+    assert_same_bits(networks(2, "pmap"), networks(2, "shard_map"))
 
 
+@pytest.mark.slow  # as the one before
 def test_a_partitioned_program_agrees_to_rounding_in_the_first_block(networks):
-    one, two = networks[1, "jit"][0], networks[2, "pmap"][0]
+    one, two = networks(1, "jit")[0], networks(2, "pmap")[0]
     np.testing.assert_array_equal(one.walkers.key, two.walkers.key)
     np.testing.assert_allclose(one.walkers.position, two.walkers.position, atol=1e-4)
     np.testing.assert_allclose(one.walkers.velocity, two.walkers.velocity, atol=1e-2)

@@ -149,7 +149,14 @@ def plane(name: str, seed: int = 0):
     return gg.umbrella(designed_case(name, "", None).system, PLANE, config, jax.random.key(seed))
 
 
-@pytest.mark.parametrize("name", ["control", "barrier", "first-order"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("control", marks=pytest.mark.slow),  # the barrier is harder
+        "barrier",
+        pytest.param("first-order", marks=pytest.mark.slow),
+    ],
+)
 def test_two_variables(name):
     """S(u, a) = k(a) u + c(a), and its constant: y has the fraction of a ball of radius 1."""
     found = plane(name)
