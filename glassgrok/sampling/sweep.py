@@ -18,10 +18,12 @@ from scipy.special import logsumexp
 from glassgrok.engine.restrained import Restraint
 from glassgrok.engine.walkers import Walkers
 from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, time_step, uniform_points
+from glassgrok.sampling.config import UmbrellaConfig
 from glassgrok.sampling.windows import FREE, Windows
 
 FEW = 0.3  # share of the uniform draws that the first rung is worth
 RIGIDITY, SOFT = 2.0, 0.8  # stiffness in units of S', and once S' has fallen to half its peak
+FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 GAIN = 0.5  # share of a newly measured slope of S along u, which is noisy
 BEYOND = 4  # columns beyond each end of the grid: where S is steep a mean lies off its center
@@ -36,6 +38,7 @@ class Rungs(NamedTuple):
         center, stiffness, dt: (R,) of u.
         mean: (R, axes) of the collective variables.
         slope: (R,) S'(u).
+        width: (R,) standard deviation of u.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, G, D) where each group's walker begins.
     """
@@ -45,6 +48,7 @@ class Rungs(NamedTuple):
     dt: np.ndarray
     mean: np.ndarray
     slope: np.ndarray
+    width: np.ndarray
     spread: np.ndarray
     position: np.ndarray
 
@@ -61,6 +65,7 @@ class Laying(NamedTuple):
     Attributes:
         rungs: found on the way down.
         center, stiffness: of u, for the next rung.
+        refused: rungs in a row that lay too far below the one before.
         longest: time step, at most.
         walkers: (G, n), on the host: those that go down; then the columns, the free one first.
         begun: (G, n, axes) collective variables before columns are drawn apart.
@@ -74,6 +79,7 @@ class Laying(NamedTuple):
     rungs: Rungs
     center: float
     stiffness: float
+    refused: int
     longest: float
     walkers: Walkers
     begun: np.ndarray
@@ -98,12 +104,13 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     groups, _, size = position.shape
     none, stiffness = np.zeros(0), _least(uniform)
     many = np.zeros((0, axes))
-    rungs = Rungs(none, none, none, many, none, none, np.zeros((0, groups, size), np.float32))
+    rungs = Rungs(none, none, none, many, none, none, none, np.zeros((0, groups, size), np.float32))
     windows = Windows(many, many, none, none.astype(int), none.astype(int), many, rungs.position)
     return Laying(
         rungs=rungs,
         center=first_center(uniform[:, 0], stiffness),
         stiffness=stiffness,
+        refused=0,
         longest=LONGEST * float(np.sqrt(np.mean(position**2))),
         walkers=at_rest(apparatus, position, thermal),
         begun=np.zeros((groups, 0, axes)),
@@ -143,9 +150,12 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
         ValueError: random points are below the grid already, or the walkers do not come down.
     """
     config, axis = apparatus.config, apparatus.grid.axes[0]
-    laying, width = _rung(apparatus, laying)
+    found = _rung(apparatus, laying)
+    if laying.refused < TRIES and _too_far(config, found.rungs):
+        return _halfway(laying, found), False
+    laying = found._replace(refused=0)
     rungs, stiffness = laying.rungs, laying.stiffness
-    slope, u = rungs.slope[-1], rungs.mean[-1, 0]
+    slope, u, width = rungs.slope[-1], rungs.mean[-1, 0], rungs.width[-1]
     if u < axis.low:
         if len(rungs.slope) == 1:
             raise ValueError(
@@ -167,8 +177,27 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
     return laying._replace(center=float(center), stiffness=float(stiffness)), False
 
 
-def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
-    """Hold the walkers at the next rung; and the standard deviation of u there."""
+def _too_far(config: UmbrellaConfig, rungs: Rungs) -> bool:
+    """Whether the last rung hardly overlaps with the one before, as where S' falls steeply."""
+    if len(rungs.slope) < 2:
+        return False
+    gap = rungs.mean[-2, 0] - rungs.mean[-1, 0]
+    return bool(gap > FAR * config.spread * rungs.width[-2:].max())
+
+
+def _halfway(laying: Laying, found: Laying) -> Laying:
+    """From the rung before again, with a center for half the way, where S' is half between."""
+    u, slope = found.rungs.mean[-2:, 0].mean(), found.rungs.slope[-2:].mean()
+    return laying._replace(
+        center=float(u - slope / laying.stiffness),
+        refused=laying.refused + 1,
+        step=found.step,
+        walker_steps=found.walker_steps,
+    )
+
+
+def _rung(apparatus: Apparatus, laying: Laying) -> Laying:
+    """Hold the walkers at the next rung."""
     walkers, axes = laying.walkers, len(apparatus.grid.axes)
     shape, unit = walkers.position.shape[:2], np.eye(axes)[0]
     center, stiffness = (
@@ -188,6 +217,7 @@ def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
         dt=dt,
         mean=mean,
         slope=laying.stiffness * (mean[0] - laying.center),
+        width=max(float(np.nanstd(late[..., 0])), 1e-6),
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
     )
@@ -197,7 +227,7 @@ def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
         done=laying.done + 1,
         step=step,
         walker_steps=laying.walker_steps + (step - laying.step) * shape[0] * shape[1],
-    ), max(float(np.nanstd(late[..., 0])), 1e-6)
+    )
 
 
 def _appended(table, rows: list):
