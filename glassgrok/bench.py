@@ -57,6 +57,11 @@ def bench(
     Raises:
         ValueError: parts of the config do not fit together, or there are fewer devices.
     """
+    if config.umbrella is not None:
+        raise ValueError(
+            "bench times the ladder, Wang-Landau and the production, but the config has umbrella "
+            "windows; take the umbrella section out to time the same network."
+        )
     system, grid = configs.build_system(config), configs.build_grid(config)
 
     def timed(sampler) -> Timing:

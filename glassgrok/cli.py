@@ -360,8 +360,9 @@ def _work(path: Path, options, kind: str, **how) -> int:
             processes.lead(lambda: results.conclude(path))
     except Stopped as stop:
         if processes.first():
+            total = f" of {stop.total:,}" if stop.total else ""  # of windows not yet laid
             print(
-                f"Stopped in {stop.stage} at step {stop.step:,} of {stop.total:,}; all is saved. "
+                f"Stopped in {stop.stage} at step {stop.step:,}{total}; all is saved. "
                 f"Go on with:\n  glassgrok resume {shlex.quote(str(path))}",
                 file=sys.stderr,
             )

@@ -62,6 +62,7 @@ class Umbrella(NamedTuple):
         integral, integral_error: (K,) the same by thermodynamic integration along neighbours.
         pairs: (E, 2) neighbours, as indices of windows.
         overlap: (E,) of each pair; 1/2 where they are the same.
+        weakest: the smallest overlap on the best way from the uniform measure to any window.
         accepted: (E,) share of the exchanges between them.
         trips: (axes,) round trips of all walkers between the first and the last windows.
         rescued: walkers that were lost and began again.
@@ -80,6 +81,7 @@ class Umbrella(NamedTuple):
     integral_error: np.ndarray
     pairs: np.ndarray
     overlap: np.ndarray
+    weakest: float
     accepted: np.ndarray
     trips: np.ndarray
     rescued: int
@@ -114,7 +116,9 @@ def pooled(groups: np.ndarray) -> np.ndarray:
 
 
 def averaged(groups: np.ndarray) -> np.ndarray:
-    """mean_g S_g over the groups that saw something.
+    """mean S_g over the n of G groups that saw something, and ln n/G for those that did not.
+
+    A sample of a group by itself stands for G times the volume that one of all groups does.
 
     Args:
         groups: (G, ...) nats, each an estimate of S by itself; NaN where it saw nothing.
@@ -123,8 +127,9 @@ def averaged(groups: np.ndarray) -> np.ndarray:
         (...) nats; NaN where no group saw anything.
     """
     seen = np.isfinite(groups)
-    total = np.where(seen, groups, 0.0).sum(axis=0)
-    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan)
+    many = np.maximum(seen.sum(axis=0), 1)
+    mean = np.where(seen, groups, 0.0).sum(axis=0) / many + np.log(many / max(len(groups), 1))
+    return np.where(seen.any(axis=0), mean, np.nan)
 
 
 def jackknife(replicates: np.ndarray) -> np.ndarray:
@@ -158,7 +163,7 @@ class Landscape:
         groups: (G, ...) what each independent group says, NaN where it saw nothing; see `pooling`.
         pooling: how groups make up the entropy. "volume": entropy = ln mean_g exp(groups_g), since
             all sampled with the same V, and NaN counts as exp(-inf). "logarithm": each is S by
-            itself, and the entropy is that of all their samples, close to mean_g groups_g.
+            itself, and the entropy is that of all their samples, close to `averaged`.
         starts: (G,) what each group started from.
         extras: name -> mean over the bin of another observable (a network's hard accuracies).
         normalised: whether the constant is absolute.
@@ -316,7 +321,10 @@ class Landscape:
         names = data["entropy"].dims
         axes = [Axis(n, *map(float, data.attrs.pop(f"{n}_range")), data.sizes[n]) for n in names]
         normalised = bool(data.attrs.pop("normalised"))
-        joint_name, pooling = data.attrs.pop("joint_name", None), data.attrs.pop("pooling")
+        joint_name, pooling = (
+            data.attrs.pop("joint_name", None),
+            data.attrs.pop("pooling", "volume"),
+        )
         return cls(
             grid=Grid(*axes),
             entropy=data["entropy"].values,
@@ -365,6 +373,7 @@ def _dimensions(names) -> dict[str, dict[str, list[str]]]:
         "accepted": ["pair"],
         "trips": ["axis"],
         "rescued": [],
+        "weakest": [],
     }
     numbers = {key: [] for key in ("filled", "dt", "acceptance", "rescued", "integrator")}
     return {"diagnostic": diagnostic | numbers, "umbrella": umbrella}

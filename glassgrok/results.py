@@ -69,7 +69,8 @@ def unfinished(path: Path) -> str:
         where = "it has hardly begun"
     else:
         last = lines[-1]
-        where = f"it got to step {last['step']:,} of {last['total']:,} in {last['stage']}"
+        total = f" of {last['total']:,}" if last["total"] else ""
+        where = f"it got to step {last['step']:,}{total} in {last['stage']}"
         if last.get("coverage"):
             where += f", coverage {last['coverage']:.0%} of the grid"
     return (

@@ -48,6 +48,7 @@ def umbrella(grid, random):
         integral_error=random.random(7),
         pairs=random.integers(0, 7, (9, 2)),
         overlap=random.random(9),
+        weakest=0.2,
         accepted=random.random(9),
         trips=random.integers(0, 9, axes),
         rescued=1,
@@ -230,12 +231,29 @@ def absolute(own) -> Landscape:
 
 def test_groups_by_themselves_are_averaged():
     own = np.array([[[0.0, np.nan]], [[2.0, np.nan]], [[np.nan, np.nan]]])
-    np.testing.assert_array_equal(averaged(own), [[1.0, np.nan]])
+    np.testing.assert_allclose(averaged(own), [[1.0 + np.log(2 / 3), np.nan]])
     found = absolute(np.random.default_rng(0).normal(size=(6, 4, 2)))
     value, error = found.difference((0, 0), (3, 1))
     gap = found.groups[:, 3, 1] - found.groups[:, 0, 0]
     assert value == pytest.approx(gap.mean())
     assert error == pytest.approx(gap.std(ddof=1) / np.sqrt(6))
+
+
+def test_bins_that_few_groups_saw_are_not_overrated():
+    """Poisson counts of G groups of one volume each: the average is that of their volumes."""
+    random = np.random.default_rng(0)
+    for rate in (0.3, 1.0, 3.0, 30.0):
+        counts = random.poisson(rate, (8, 20_000))
+        with np.errstate(divide="ignore"):
+            own = np.where(counts > 0, np.log(counts / rate), np.nan)
+        mean = averaged(own)
+        exact = np.log(counts.mean(axis=0) / rate, where=counts.any(axis=0), out=0 * mean)
+        assert abs(np.nanmean(mean - exact)) < 0.25
+
+
+def test_the_committed_landscape_can_be_read():
+    found = Landscape.load("figures/quickstart/landscape.nc")
+    assert found.pooling == "volume"
 
 
 def test_a_fraction_adds_bins_up_with_their_error():

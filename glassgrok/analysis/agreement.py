@@ -84,10 +84,11 @@ def shifts(landscape: Landscape, old: np.ndarray, new: np.ndarray) -> dict[str, 
     common = np.isfinite(before + after)
     before, after = np.where(common, before, np.nan), np.where(common, after, np.nan)
     change = np.where(matters(landscape), after - before, np.nan)
-    found = {"S": _centred(change, landscape.visits), "slope of S": slopes(landscape, change)}
+    centred = (lambda change, _: change) if landscape.normalised else _centred
+    found = {"S": centred(change, landscape.visits), "slope of S": slopes(landscape, change)}
     if len(landscape.grid.axes) == 2:
         rows, a = row_entropy(after) - row_entropy(before), landscape.grid.axes[1].centers
-        found["S(u)"] = _centred(rows, landscape.visits.sum(1))
+        found["S(u)"] = centred(rows, landscape.visits.sum(1))
         found["mean A"] = row_mean(after, a) - row_mean(before, a)
     return {name: agree(np.ravel(score_of(x)), OTHERS * len(found)) for name, x in found.items()}
 

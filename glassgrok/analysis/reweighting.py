@@ -77,7 +77,7 @@ def _joint(landscape: Landscape) -> Joint:
         raise ValueError(
             "The landscape holds no joint sums of the smooth and the hard accuracy (its joint is "
             "None), so it cannot be reweighted; sample a system that reports the hard form of its "
-            "second variable."
+            "second variable, and with a production: umbrella windows keep no such sums."
         )
     return landscape.joint
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from glassgrok import config as configs
 from glassgrok.config import Config
 from glassgrok.engine import folder as folders
 from glassgrok.engine.checkpoint import Checkpoints
+from glassgrok.landscape import Landscape
 from glassgrok.sampling.state import LADDER, Warm
 
 SAME = ("task", "model", "grid")  # sections that both runs must have alike
@@ -28,10 +31,13 @@ def read(path: Path, config: Config) -> Found:
     """Read what a run with `config` may take over from the run in a folder, which stays as it is.
 
     Raises:
-        ValueError: there is none, it is of something else, or it has no V yet.
+        ValueError: there is none, it is of something else, or it has no V or landscape yet.
     """
     folders.open_run(path)
-    _compare(path, folders.recorded_config(path), configs.plain(config))
+    theirs = folders.recorded_config(path)
+    _compare(path, theirs, configs.plain(config))
+    if theirs.get("umbrella") is not None:
+        return _of_windows(path, config)
     latest = Checkpoints(path / folders.CHECKPOINTS / "sample", keep=None).latest()
     if latest is None:
         raise ValueError(f"{path} holds no checkpoint of a landscape; go on with that run first.")
@@ -41,6 +47,23 @@ def read(path: Path, config: Config) -> Found:
             "go on with it first."
         )
     return Found(Warm(*(latest.tree[f".{name}"] for name in Warm._fields)), latest.step)
+
+
+def _of_windows(path: Path, config: Config) -> Found:
+    """V = S of umbrella windows, no deeper than the run may go, also where nothing was seen."""
+    if not (path / folders.LANDSCAPE).exists():
+        raise ValueError(
+            f"The run in {path} has no landscape yet; go on with it first: glassgrok resume {path}."
+        )
+    landscape = Landscape.load(path / folders.LANDSCAPE)
+    known = np.isfinite(landscape.entropy)
+    entropy, u = np.where(known, landscape.entropy, -np.inf), landscape.grid.axes[0].centers
+    ridge, seen = entropy.max(axis=1), known.any(axis=1)
+    ridge = np.interp(u, u[seen], ridge[seen])
+    V = np.maximum(entropy, ridge[:, None] - config.sampler.depth)
+    # The first block of the adaptation measures dt and walls; this dt is safe until then.
+    warm = Warm(V, float(landscape.umbrella.dt.min()), np.zeros(len(landscape.grid.axes)))
+    return Found(warm, int(landscape.attributes["walker_steps"]))
 
 
 def _compare(path: Path, theirs: dict, ours: dict) -> None:

@@ -12,7 +12,7 @@ from glassgrok.sampling import mbar
 from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.windows import FREE, Windows
 
-OVERLAP = 0.03  # less between neighbours is a gap
+OVERLAP = 0.003  # less between neighbours is a gap
 CHANCE = 1e-4  # so is a smaller chance that samples are taken for each other's
 HALVES = 2
 
@@ -124,9 +124,7 @@ def estimate(
         return _integral(windows, pairs, one, cells.middles(one.points))
 
     joined = np.concatenate([[[0, 1]], 1 + pairs])
-    # Where samples of no two neighbours could be each other's there is nothing to solve.
-    chance = sums.gap[..., 2].sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[pairs]
-    _stop_where_windows_part(windows, joined, np.append(1.0, np.sqrt(chance.prod(axis=1))), CHANCE)
+    stop_where_there_is_a_gap(windows, pairs, sums)
     whole = part(everyone)
     kept = np.flatnonzero(whole.counts)
     middles, total = cells.middles(kept), integral(whole)
@@ -139,10 +137,17 @@ def estimate(
     scale = np.append(1.0, np.where(across, columns, 1.0))
     _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
 
-    def again(one: _Part) -> mbar.Solution:
-        return mbar.solve_again(solved, one.counts[kept], one.size)
+    inverse = mbar.inverse(solved)
 
-    def surface(one: mbar.Solution) -> np.ndarray:
+    def again(one: _Part) -> mbar.Solution | None:
+        try:
+            return mbar.solve_again(solved, inverse, one.counts[kept], one.size)
+        except (ValueError, FloatingPointError):
+            return None  # too few samples to join their windows
+
+    def surface(one: mbar.Solution | None) -> np.ndarray:
+        if one is None:
+            return np.full(grid.shape, np.nan)
         with np.errstate(divide="ignore"):
             log = np.log(one.found.total) + one.log_weight
         return _summed(cells.bins(grid, kept), log, grid.size).reshape(grid.shape)
@@ -173,11 +178,14 @@ def estimate(
             column=windows.column,
             dt=windows.dt,
             free_energy=solved.f[1:],
-            free_energy_error=jackknife(np.array([one.f[1:] for one in without])),
+            free_energy_error=jackknife(
+                np.array([np.nan * total if one is None else one.f[1:] for one in without])
+            ),
             integral=total,
             integral_error=jackknife(np.array([integral(one) for one in left])),
             pairs=pairs,
             overlap=overlap[1:],
+            weakest=_weakest(joined, overlap * scale),
             **told,
         ),
     )
@@ -249,6 +257,17 @@ def _tree(windows: Windows, pairs: np.ndarray) -> list[tuple[int, int, int, int]
     return steps
 
 
+def stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, sums: Sums) -> None:
+    """Where samples of no two neighbours could be each other's there is nothing to solve.
+
+    Raises:
+        FloatingPointError: windows do not overlap.
+    """
+    chance = sums.gap[..., 2].sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[pairs]
+    joined = np.concatenate([[[0, 1]], 1 + pairs])
+    _stop_where_windows_part(windows, joined, np.append(1.0, np.sqrt(chance.prod(axis=1))), CHANCE)
+
+
 def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, least: float) -> None:
     """Across a gap free energies would be whatever the solution began with."""
     size = 1 + len(windows.row)
@@ -266,6 +285,14 @@ def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, leas
         f"{least:g} is needed), so that nothing absolute follows beyond: set a smaller spread, "
         "more columns, or more rung_steps and level_steps."
     )
+
+
+def _weakest(joined: np.ndarray, overlap: np.ndarray) -> float:
+    """The smallest overlap on the widest ways: on the tree that has the largest ones."""
+    size = joined.max() + 1
+    length = 1 - np.log(np.clip(overlap, 1e-300, 1.0))  # above 0, or it would be no edge
+    graph = csr_array((length, (joined[:, 0], joined[:, 1])), shape=(size, size))
+    return float(np.exp(1 - csgraph.minimum_spanning_tree(graph).data.max()))
 
 
 def _place(windows: Windows, k: int) -> str:

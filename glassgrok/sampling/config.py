@@ -267,3 +267,10 @@ class UmbrellaConfig:
             raise ValueError(
                 f"steps must be at least 10 blocks of {self.block}, but are {self.steps}."
             )
+        counted = round((1 - self.settle) * self.steps / self.block)
+        if counted < 2:
+            raise ValueError(
+                f"settle must leave at least two blocks of {self.block} steps to count, but "
+                f"{self.settle} of {self.steps} leaves {counted}; lower settle or block, or raise "
+                "steps."
+            )

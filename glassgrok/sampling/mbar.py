@@ -4,9 +4,10 @@ Shirts & Chodera (2008), Eq. 11: samples of all ensembles together, each with we
 1 / sum_k N_k exp(f_k - w_k), where f_k = -ln Z_k makes them consistent. The first ensemble is the
 uniform measure of the domain, w = 0 and f = 0, so that the weights add up to fractions of it.
 
-An ensemble reaches few of the cells: sums over the others are left out, `CUT` nats down.
+An ensemble reaches few of the cells: sums over the others are left out, 18 nats down.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-TOLERANCE, ROUGH, ITERATIONS, ROUNDS = 1e-7, 1e-4, 500, 20
-CUT = 18.0
+TOLERANCE, ROUGH, ROUNDS = 1e-7, 1e-4, 20
+ITERATIONS, AGAIN = 100, 40  # to begin with, and from a solution that is nearly right
+CUTS = 18.0, 100.0, 1e9  # nats
 ROWS = 64  # ensembles at a time, for memory
 
 
@@ -68,17 +70,28 @@ def solve(found: Counts, guess: np.ndarray) -> Solution:
         FloatingPointError: it did not converge. That it did proves no overlap: ask `overlaps`.
     """
     _refuse_empty(found)
+    for cut in CUTS:
+        # Where the guess is far off, cells are left out in which an ensemble has its samples, and
+        # then there is no end to it.
+        with contextlib.suppress(FloatingPointError):
+            return _solved(found, guess, cut)
+    raise FloatingPointError(_APART)
+
+
+def _solved(found: Counts, guess: np.ndarray, cut: float) -> Solution:
     f = np.array(guess, float) - guess[0]
     for _ in range(ROUNDS):
-        logs, before = _within_reach(found, f), f
-        f, bottom, logs = _newton(found, logs, f, TOLERANCE)
+        logs, before = _within_reach(found, f, cut), f
+        f, bottom, logs = _newton(found, logs, f, TOLERANCE, ITERATIONS)
         # Cells that f now brings within reach were left out if it moved by much.
-        if np.abs(f - before).max() < CUT / 4:
+        if np.abs(f - before).max() < cut / 4:
             return Solution(f, -bottom, logs, found)
     raise FloatingPointError(_APART)
 
 
-def solve_again(solution: Solution, total: np.ndarray, size: np.ndarray) -> Solution:
+def solve_again(
+    solution: Solution, inverse: Callable, total: np.ndarray, size: np.ndarray
+) -> Solution:
     """The same ensembles from other counts in the same cells, such as of fewer groups.
 
     With the Hessian of the first solution, which is nearly that of these; to `ROUGH`, which is far
@@ -86,6 +99,7 @@ def solve_again(solution: Solution, total: np.ndarray, size: np.ndarray) -> Solu
 
     Args:
         solution: of all counts.
+        inverse: its `inverse`.
         total: (n,) of all ensembles, possibly 0.
         size: (K,) of each ensemble.
 
@@ -96,7 +110,7 @@ def solve_again(solution: Solution, total: np.ndarray, size: np.ndarray) -> Solu
     _refuse_empty(found)
     changed = np.log(size / solution.found.size)
     logs = solution.entries._replace(data=solution.entries.data + changed[solution.entries.row])
-    f, bottom, logs = _newton(found, logs, solution.f, ROUGH, _inverse(solution))
+    f, bottom, logs = _newton(found, logs, solution.f, ROUGH, AGAIN, inverse)
     return Solution(f, -bottom, logs, found)
 
 
@@ -126,8 +140,8 @@ class Entries(NamedTuple):
         return sparse.csc_array((self.data, self.row, ends), shape=shape).tocsr()
 
 
-def _within_reach(found: Counts, f: np.ndarray) -> Entries:
-    """Entries no more than `CUT` below the largest of their cell, or of their ensemble.
+def _within_reach(found: Counts, f: np.ndarray, cut: float) -> Entries:
+    """Entries no more than `cut` below the largest of their cell, or of their ensemble.
 
     The latter are not needed in the end, but an ensemble whose f is far off must not lose its own.
     """
@@ -141,7 +155,7 @@ def _within_reach(found: Counts, f: np.ndarray) -> Entries:
     for part in parts:
         logs = offset[part, None] - found.potential(part)
         own = logs.max(axis=1, keepdims=True)
-        row, column = np.nonzero((logs > largest - CUT) | (logs > own - CUT))
+        row, column = np.nonzero((logs > largest - cut) | (logs > own - cut))
         kept.append((logs[row, column], row + part.start, column))
     data, row, column = (np.concatenate(each) for each in zip(*kept, strict=True))
     order = np.argsort(column, kind="stable")
@@ -149,7 +163,7 @@ def _within_reach(found: Counts, f: np.ndarray) -> Entries:
     return Entries(data, row, column, np.searchsorted(column, np.arange(len(found.total))))
 
 
-def _newton(found: Counts, logs: Entries, f: np.ndarray, tolerance: float, inverse=None):
+def _newton(found: Counts, logs: Entries, f, tolerance: float, iterations: int, inverse=None):
     """(f, ln of the sum of each cell, the entries) where the function is smallest.
 
     `inverse` of a Hessian nearby, where there is one, saves most of the work.
@@ -164,7 +178,7 @@ def _newton(found: Counts, logs: Entries, f: np.ndarray, tolerance: float, inver
         return float(total @ bottom - size @ tried), bottom, logs
 
     value, bottom, logs = state(f, f, logs)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         each = np.exp(logs.data - bottom[logs.column])
         expected = np.bincount(logs.row, each * total[logs.column], len(size))
         gradient = expected - size
@@ -191,12 +205,12 @@ def _steps(found: Counts, shares: Entries, f: np.ndarray, expected: np.ndarray, 
     yield f - iterated + iterated[0]
 
 
-def _inverse(solution: Solution) -> Callable:
-    """Divides by the Hessian at the solution, for one sample; f_0 stays."""
+def inverse(solution: Solution) -> Callable:
+    """(K - 1,) -> (K - 1,): divides by the Hessian at the solution, for one sample; f_0 stays."""
     entries = solution.entries
     each = np.exp(entries.data + solution.log_weight[entries.column])
-    inverse, total = _inverse_of(solution.found, entries._replace(data=each)), solution.found.total
-    return lambda gradient: inverse(gradient * total.sum())
+    divided = _inverse_of(solution.found, entries._replace(data=each))
+    return lambda gradient: divided(gradient * solution.found.total.sum())
 
 
 def _inverse_of(found: Counts, shares: Entries) -> Callable:

@@ -170,8 +170,7 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
             "lower end of the grid."
         )
     bend = min(stiffness - 1 / width**2, stiffness / 2)  # S''
-    beyond = slope < rungs.slope.max() / 2  # a jump, if there is one
-    stiffness = max((SOFT if beyond else RIGIDITY) * slope, _least(uniform))
+    stiffness = max((SOFT if _beyond_the_jump(rungs) else RIGIDITY) * slope, _least(uniform))
     narrow = np.clip(1 / (stiffness - min(bend, stiffness / 2)), 0.1 / stiffness, 2 / stiffness)
     center = u - config.spread * np.sqrt(narrow) - slope / stiffness
     return laying._replace(center=float(center), stiffness=float(stiffness)), False
@@ -259,9 +258,21 @@ def columns(apparatus: Apparatus, rungs: Rungs) -> tuple[np.ndarray, float]:
 
 
 def _inside(apparatus: Apparatus, rungs: Rungs) -> np.ndarray:
-    """Numbers of the rungs on the grid; the last one at least."""
-    found = np.flatnonzero(rungs.mean[:, 0] < apparatus.grid.axes[0].high)
-    return found if len(found) else np.array([len(rungs.slope) - 1])
+    """Numbers of the rungs with columns: on the grid, and below the jump if there is one.
+
+    Above it columns that come up would stay in the phase they come from, which is not in
+    equilibrium there. No gaps, also where a mean is noisy; the last one at least.
+    """
+    below = rungs.mean[:, 0] < apparatus.grid.axes[0].high
+    first = int(np.argmax(below)) if below.any() else len(below) - 1
+    return np.arange(max(first, _beyond_the_jump(rungs)), len(below))
+
+
+def _beyond_the_jump(rungs: Rungs) -> int:
+    """The first rung after the steepest one where S' has fallen to half of it; 0 if it has not."""
+    peak = int(np.argmax(rungs.slope))
+    half = rungs.slope[peak:] < rungs.slope[peak] / 2
+    return peak + int(np.argmax(half)) if half.any() else 0
 
 
 def _trained(apparatus: Apparatus) -> np.ndarray:

@@ -67,10 +67,12 @@ class UmbrellaState(NamedTuple):
         stage: index into STAGES.
         uniform: (draws, axes) collective variables at uniform points.
         laying: how far the windows are laid; later they alone, without walkers.
-        walkers: Walkers (K G / tile, tile) of the windows, spread over the devices.
+        walkers: Walkers of the windows, in tiles spread over the devices; saved as (K, G).
         places: where they are.
         sums: what is kept of them.
         block: blocks done with all windows.
+        settled, blocks: which of them are not counted, and how many were meant to be done when the
+            first was.
         rescued: walkers that were lost and began again.
     """
 
@@ -81,6 +83,8 @@ class UmbrellaState(NamedTuple):
     places: Places
     sums: Sums
     block: int
+    settled: int
+    blocks: int
     rescued: int
 
 
@@ -113,9 +117,10 @@ class Plan(NamedTuple):
     """What follows from where the windows lie.
 
     Attributes:
-        windows: without positions, as many as fill the devices.
+        windows: without positions.
         sets, pairs: of `neighbours`, apart and together.
         cells: that samples are counted in.
+        groups: of walkers.
         devices, tile: how the walkers are spread.
     """
 
@@ -123,6 +128,7 @@ class Plan(NamedTuple):
     sets: list[np.ndarray]
     pairs: np.ndarray
     cells: Cells
+    groups: int
     devices: Devices
     tile: int
 
@@ -144,6 +150,8 @@ def initialise(apparatus: Apparatus, key) -> UmbrellaState:
         places=Places(none, none, none, none, none),
         sums=Sums(none, none, none, none, none),
         block=0,
+        settled=0,
+        blocks=0,
         rescued=0,
     )
 
@@ -157,7 +165,8 @@ def on_host(apparatus: Apparatus, state: UmbrellaState) -> UmbrellaState:
     """The state to be saved: all its walkers gathered on the host."""
     if STAGES[state.stage] not in (WINDOWS, DONE) or not state.block:
         return state
-    return state._replace(walkers=apparatus.devices.gather(state.walkers))
+    plan = plan_of(apparatus, state)
+    return state._replace(walkers=_untiled(plan, plan.devices.gather(state.walkers)))
 
 
 def restored(apparatus: Apparatus, state: UmbrellaState) -> UmbrellaState:
@@ -165,7 +174,8 @@ def restored(apparatus: Apparatus, state: UmbrellaState) -> UmbrellaState:
     if STAGES[state.stage] not in (WINDOWS, DONE) or not state.block:
         return state
     stage = DONE if state.block >= _blocks(apparatus.config) else WINDOWS
-    walkers = plan_of(apparatus, state).devices.scatter(state.walkers)
+    plan = plan_of(apparatus, state)
+    walkers = plan.devices.scatter(_tiled(plan, state.walkers))
     return state._replace(stage=STAGES.index(stage), walkers=walkers)
 
 
@@ -190,8 +200,10 @@ def advance(
     """
     keys = jax.random.split(key, 3)
     while STAGES[state.stage] in (COOL, SPREAD, WARM):
+        before = state.laying.walker_steps
         state = _lay(apparatus, state, keys[0])
-        yield state, _report(apparatus, state, None)
+        if state.laying.walker_steps > before:  # levels that are known already take no time
+            yield state, _report(apparatus, state, None)
     plan = plan_of(apparatus, state)
     if STAGES[state.stage] == WINDOWS and state.block == 0:
         state = _begin_windows(apparatus, state, plan, keys[1])
@@ -224,16 +236,17 @@ def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
     config, local = apparatus.config, apparatus.devices.local
     tile = config.groups if config.tile == "auto" else config.tile
     windows = sweep.laid(state.laying)
-    whole = int(np.lcm(config.groups, tile * len(local) * jax.process_count()))
-    count = -(-len(windows.row) * config.groups // whole) * whole // config.groups
-    windows = windows._replace(position=np.zeros((len(windows.row), 0))).repeated(count)
+    count, devices = len(windows.row), len(local) * jax.process_count()
+    windows = windows._replace(position=np.zeros((count, 0)))
+    tiles = -(-count * config.groups // (tile * devices)) * devices
     sets = neighbours(windows)
     return Plan(
         windows=windows,
         sets=sets,
         pairs=np.concatenate([*sets, np.zeros((0, 2), int)]),
         cells=cells_of(apparatus.grid, windows, state.uniform),
-        devices=Devices(local, count * config.groups // tile, apparatus.devices.spread),
+        groups=config.groups,
+        devices=Devices(local, tiles, apparatus.devices.spread),
         tile=tile,
     )
 
@@ -242,15 +255,16 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     """A walker of each group in each window."""
     count, axes = plan.windows.center.shape
     groups, laying = apparatus.config.groups, state.laying
-    position = sweep.laid(laying).repeated(count).position
-    start = at_rest(apparatus, _tiled(plan, position), key)
+    start = at_rest(apparatus, sweep.laid(laying).position, key)
     rungs = laying.rungs._replace(position=np.zeros(0))
     nothing = Walkers(*(np.zeros(0) for _ in laying.walkers))
     windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
     pairs = np.zeros(len(plan.pairs))
     return state._replace(
         laying=laying._replace(rungs=rungs, walkers=nothing, windows=windows),
-        walkers=plan.devices.scatter(start),
+        walkers=plan.devices.scatter(_tiled(plan, start)),
+        settled=int(np.ceil(apparatus.config.settle * _blocks(apparatus.config))),
+        blocks=_blocks(apparatus.config),
         places=Places(
             np.tile(np.arange(count)[:, None], (1, groups)),
             np.full((axes, count, groups), -1),
@@ -262,9 +276,26 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     )
 
 
-def _tiled(plan: Plan, array: np.ndarray) -> np.ndarray:
-    """(K, G, ...) -> (tiles, tile, ...)."""
-    return array.reshape(plan.devices.tiles, plan.tile, *array.shape[2:])
+def _tiled(plan: Plan, tree):
+    """(K, G, ...) -> (tiles, tile, ...); the last tiles hold walkers once more, to fill devices."""
+    shape = plan.devices.tiles, plan.tile
+
+    def tiled(array):
+        flat = array.reshape(-1, *array.shape[2:])
+        return flat[np.arange(np.prod(shape)) % len(flat)].reshape(*shape, *flat.shape[1:])
+
+    return jax.tree.map(tiled, tree)
+
+
+def _untiled(plan: Plan, tree):
+    """(tiles, tile, ...) -> (K, G, ...)."""
+    count = len(plan.windows.row)
+
+    def untiled(array):
+        flat = array.reshape(-1, *array.shape[2:])
+        return flat[: count * plan.groups].reshape(count, plan.groups, *flat.shape[1:])
+
+    return jax.tree.map(untiled, tree)
 
 
 def _blocks(config: UmbrellaConfig) -> int:
@@ -274,33 +305,36 @@ def _blocks(config: UmbrellaConfig) -> int:
 def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> UmbrellaState:
     """One block of all windows, counted, and exchanges after it."""
     config, devices = apparatus.config, plan.devices
-    count, axes = plan.windows.center.shape
+    axes = plan.windows.center.shape[1]
     restraint = plan.windows.restraint(state.places.window)
-    held = devices.split(devices.scatter(jax.tree.map(lambda a: _tiled(plan, a), restraint)))
+    held = devices.split(devices.scatter(_tiled(plan, restraint)))
     friction, step = np.float32(config.friction), np.int32(state.block * config.block)
     walkers, values = apparatus.run(devices.split(state.walkers), held, friction, step)
-    values = np.moveaxis(devices.gather(devices.join(values)), 2, 1)
-    values = values.reshape(count, config.groups, config.block, -1)
-    healthy = np.isfinite(values).all(axis=(2, 3))
+    values = _untiled(plan, np.moveaxis(devices.gather(devices.join(values)), 2, 1))
+    healthy = np.isfinite(values[..., :axes]).all(axis=(2, 3))
     state = state._replace(walkers=devices.join(walkers), block=state.block + 1)
     if not healthy.all():
         stop_where_too_many_are_lost(healthy, restraint)
         walkers, rescued = _rescued(plan, state, healthy), int((~healthy).sum())
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
-    _count(config, state, plan, values, healthy)
+    _count(state, plan, values, healthy)
+    if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
+        absolute.stop_where_there_is_a_gap(plan.windows, plan.pairs, state.sums)
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
     return state._replace(places=places, stage=STAGES.index(stage))
 
 
-def _count(config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, healthy) -> None:
-    """Add the values of a block that has been done, unless it is one to settle in."""
-    blocks = _blocks(config)
-    settled = int(np.ceil(config.settle * blocks))
-    since = state.block - 1 - settled
+def _count(state: UmbrellaState, plan: Plan, values, healthy) -> None:
+    """Add the values of a block that has been done, unless it is one to settle in.
+
+    A run that is given more steps later has them in its second half.
+    """
+    since = state.block - 1 - state.settled
     if since < 0:
         return
-    half, holder = since * HALVES // (blocks - settled), state.places.holders()
+    half = min(since * HALVES // (state.blocks - state.settled), HALVES - 1)
+    holder = state.places.holders()
     for g in np.flatnonzero(healthy.all(axis=0)):
         seen = values[holder[:, g], g]
         state.sums.add(plan.windows, plan.pairs, plan.cells, seen, half, g)
@@ -353,16 +387,15 @@ def _with_trips(places: Places, plan: Plan) -> Places:
 
 def _rescued(plan: Plan, state: UmbrellaState, healthy: np.ndarray) -> Walkers:
     """Walkers that were lost begin again where one is that is held nearby, of the same group."""
-    host = plan.devices.gather(state.walkers)
-    position, velocity = (np.array(a) for a in host[:2])
-    x, v = (a.reshape(*healthy.shape, -1) for a in (position, velocity))
+    host = _untiled(plan, plan.devices.gather(state.walkers))
+    x, v = (np.array(a) for a in host[:2])
     for walker, group in np.argwhere(~healthy):
         center = plan.windows.center[state.places.window[:, group]]
         scale = np.sqrt(plan.windows.stiffness[state.places.window[walker, group]])
         distance = (((center - center[walker]) * scale) ** 2).sum(axis=1)
         donor = int(np.argmin(np.where(healthy[:, group], distance, np.inf)))
         x[walker, group], v[walker, group] = x[donor, group], -v[donor, group]
-    return plan.devices.scatter(host._replace(position=position, velocity=velocity))
+    return plan.devices.scatter(_tiled(plan, host._replace(position=x, velocity=v)))
 
 
 def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Report:

@@ -40,23 +40,16 @@ class Windows(NamedTuple):
         one = Restraint(self.center[index, None], self.stiffness[index, None], self.dt[index, None])
         return potential(one, values)
 
-    def repeated(self, count: int) -> "Windows":
-        """`count` windows, the first of them once more where there are too few."""
-        index = np.arange(count) % len(self.row)
-        return Windows(*(field[index] for field in self))
-
 
 def neighbours(windows: Windows) -> list[np.ndarray]:
     """Pairs of neighbours (E, 2) in sets, in each of which a window appears once.
 
     Along u, from even rungs down and from odd ones; along A likewise; each free window with the
-    column whose A is nearest to its own; and a window with its repetition.
+    column whose A is nearest to its own.
     """
-    place, copies = {}, []
+    place = {}
     for k, at in enumerate(zip(windows.row.tolist(), windows.column.tolist(), strict=True)):
-        if at in place:
-            copies.append((place[at], k))
-        place.setdefault(at, k)
+        place[at] = k
     down, along, across = [], [], []
     for (row, column), k in place.items():
         if (row + 1, column) in place:
@@ -70,5 +63,5 @@ def neighbours(windows: Windows) -> list[np.ndarray]:
     down, along = (np.array(pairs, int).reshape(-1, 2) for pairs in (down, along))
     even, first = windows.row[down[:, 0]] % 2 == 0, windows.column[along[:, 0]] % 2 == 0
     sets = [down[even], along[first], down[~even], along[~first]]
-    sets += [np.array(pairs, int).reshape(-1, 2) for pairs in (across, copies)]
+    sets.append(np.array(across, int).reshape(-1, 2))
     return [pairs for pairs in sets if len(pairs)]

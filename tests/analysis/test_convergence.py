@@ -426,7 +426,7 @@ def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
         halves=halves, center=many, stiffness=many, mean=many, row=np.arange(5),
         column=np.full(5, -1), dt=many[:, 0], free_energy=each, free_energy_error=0 * each + 0.1,
         integral=each + 0.05, integral_error=0 * each + 0.1, pairs=np.array([[0, 1], [1, 2]]),
-        overlap=np.array([0.2, 0.3]), accepted=np.array([0.3, 0.4]),
+        overlap=np.array([0.2, 0.3]), weakest=0.2, accepted=np.array([0.3, 0.4]),
         trips=np.zeros(len(grid.axes), int), rescued=0,
     )  # fmt: skip
     data = Landscape(
@@ -434,6 +434,14 @@ def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
         normalised=True, pooling="logarithm", umbrella=found._replace(**told),
     )  # fmt: skip
     return replace(data, entropy_error=jackknife(leave_one_out(data)))
+
+
+def test_a_constant_that_drifts_is_seen_of_an_absolute_landscape():
+    found = windows(np.random.default_rng(2))
+    halves = found.umbrella.halves.copy()
+    halves[1] += 10
+    drifted = replace(found, umbrella=found.umbrella._replace(halves=halves))
+    assert "halves" in {c.name for c in convergence(drifted).checks if not c.passed}
 
 
 def test_windows_that_agree_are_converged():
@@ -451,6 +459,7 @@ def test_windows_that_agree_are_converged():
         ({"drift": 3.0}, "halves"),
         ({"groups": 4}, "groups"),
         ({"rescued": 2}, "lost"),
+        ({"weakest": 0.01}, "windows"),
         ({"integral": np.linspace(0, 40, 5) + 2}, "integral"),
     ],
 )

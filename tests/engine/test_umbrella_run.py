@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import CONFIG, stop_at
 from watched import differing
@@ -63,7 +64,7 @@ def test_stopped_in_every_stage_the_result_is_the_same(uninterrupted, tmp_path):
 def test_more_steps_may_be_given_and_nothing_else(uninterrupted, tmp_path):
     folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     more = replace(SMALL, umbrella=replace(WINDOWS, steps=280))
-    with pytest.raises(ValueError, match=r"only umbrella\.steps may be changed"):
+    with pytest.raises(ValueError, match=r"began with umbrella\.columns 3, but is now to have 4"):
         run(folder, replace(SMALL, umbrella=replace(WINDOWS, columns=4)), resume=True)
     fewer = replace(SMALL, umbrella=replace(WINDOWS, steps=210))
     with pytest.raises(ValueError, match="has done 200; give at least 220"):
@@ -72,6 +73,21 @@ def test_more_steps_may_be_given_and_nothing_else(uninterrupted, tmp_path):
     run(folder, more, resume=True)
     assert Landscape.load(folder / "landscape.nc").visits.sum() > before
     assert finished(folder)
+
+
+def test_a_flat_histogram_may_begin_with_what_windows_found(uninterrupted, tmp_path):
+    """V = S is right from the first step, so that the walkers are all over the grid at once."""
+    sampler = replace(CONFIG.sampler, ladder_steps=0, dt=0.01, steps=1000)
+    flat = replace(SMALL, umbrella=None, sampler=sampler, warm_start=str(uninterrupted))
+    found = Landscape.load(run(tmp_path / "run", flat) / "landscape.nc")
+    one, other = found.entropy, Landscape.load(uninterrupted / "landscape.nc").entropy
+    both = np.isfinite(one) & np.isfinite(other)
+    assert both.sum() > 15
+    off = (one - other)[both]
+    assert np.std(off) < 2.5
+    assert np.ptp(other[both]) > 15
+    lines = folders.read_metrics(tmp_path / "run")
+    assert "ladder" not in {line["stage"] for line in lines}
 
 
 def test_windows_take_no_warm_start_and_need_a_volume():

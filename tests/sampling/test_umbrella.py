@@ -49,6 +49,27 @@ def test_the_same_key_gives_the_same_bits_and_progress_is_told():
     assert one.umbrella.mean[-1, 0] < one.umbrella.mean[0, 0]
 
 
+def test_tiles_and_devices_change_nothing_but_rounding():
+    """Also where most of the walkers on the devices are there to fill a tile alone."""
+    found = [
+        gg.umbrella(WELL, GRID, replace(SMALL, tile=tile), KEY, devices=devices)
+        for tile, devices in ((4, 1), (4, 2), (32, 2))
+    ]
+    np.testing.assert_array_equal(found[0].entropy, found[1].entropy)
+    assert found[2].attributes["walker_steps"] == found[0].attributes["walker_steps"]
+    off = (found[2].entropy - found[0].entropy) / found[0].entropy_error
+    assert np.abs(off).max() < 3
+
+
+def test_an_extra_that_is_not_finite_is_no_lost_walker():
+    system = replace(
+        WELL, observe=lambda x: (*WELL.observe(x), {"e": jnp.log(jnp.maximum(x[0], 0))})
+    )
+    found = gg.umbrella(system, GRID, SMALL, KEY)
+    assert found.umbrella.rescued == 0
+    assert np.isfinite(found.entropy).all()
+
+
 def test_trained_starts_have_groups_of_their_own():
     starts = {"low": np.full(10, 0.05, np.float32)}
     found = gg.umbrella(WELL, GRID, SMALL, KEY, starts)
@@ -65,7 +86,8 @@ def test_walkers_that_do_not_arrive_are_told_of():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [("groups", 1, "at least 2 for errors"), ("steps", 0, "steps must be at least 1"),
-     ("settle", 1.0, "from 0 to below 1"), ("steps", 60, "at least 10 blocks of 50"),
+     ("settle", 1.0, "from 0 to below 1"), ("settle", 0.99, "at least two blocks of 50 steps"),
+     ("steps", 60, "at least 10 blocks of 50"),
      ("draws", 20, "ten for each of 8 groups"), ("spread", 0.0, "above 0"),
      ("columns", 1, '"auto", 0 or at least 2'), ("tile", 0, '"auto" or at least 1'),
      ("omega_dt", 0.0, "omega_dt must lie between 0 and 1"),
@@ -134,7 +156,7 @@ def test_exchange_keeps_detailed_balance_and_counts_trips():
     """Windows on a line whose walkers are drawn anew each time."""
     windows = laid(3, 0)
     sets = neighbours(windows)
-    plan = Plan(windows, sets, np.concatenate(sets), None, None, 1)
+    plan = Plan(windows, sets, np.concatenate(sets), None, 2, None, 1)
     random, none = np.random.default_rng(0), np.zeros(2)
     window = np.tile(np.arange(3)[:, None], (1, 2))
     places = Places(window, np.full((2, 3, 2), -1), np.zeros(2, int), none, none)
