@@ -147,6 +147,10 @@ def test_bench(here, capsys):
     assert {p.name for p in Path().iterdir()} == {"tiny.yaml", "numbers.json", "cache"}
     assert cli.main(["bench", "tiny.yaml", "--rounds", "0"]) == 2
     assert "rounds must be at least 1" in capsys.readouterr().err
+    windows = Path("tiny.yaml").read_text() + "umbrella: {groups: 4}\n"
+    Path("windows.yaml").write_text(windows)
+    assert cli.main(["bench", "windows.yaml"]) == 2
+    assert "take the umbrella section out" in capsys.readouterr().err
     assert cli.main(["bench", "absent.yaml"]) == 2
     assert cli.main(["bench", "tiny.yaml", "--json", "absent/numbers.json"]) == 2
     assert "no folder absent; make it" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, time_step, un
 from glassgrok.sampling.config import UmbrellaConfig
 from glassgrok.sampling.windows import FREE, Windows
 
+SPARE = 4  # random points for each walker that goes down
 FEW = 0.3  # share of the uniform draws that the first rung is worth
 RIGIDITY, SOFT = 2.0, 0.8  # stiffness in units of S', and once S' has fallen to half its peak
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
@@ -97,10 +98,13 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         apparatus: the system and how.
         uniform: (draws, axes) collective variables at uniform points.
         key: a JAX key.
+
+    Raises:
+        ValueError: at too few random points the variables are finite.
     """
-    config, axes = apparatus.config, len(apparatus.grid.axes)
+    axes = len(apparatus.grid.axes)
     points, thermal = jax.random.split(key)
-    position = uniform_points(apparatus, config.sweepers, points)
+    position = _healthy_points(apparatus, points)
     groups, _, size = position.shape
     none, stiffness = np.zeros(0), _least(uniform)
     many = np.zeros((0, axes))
@@ -120,6 +124,21 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         step=0,
         walker_steps=0,
     )
+
+
+def _healthy_points(apparatus: Apparatus, key) -> np.ndarray:
+    """(groups, sweepers, D) uniform points at which all variables are finite."""
+    count = apparatus.config.sweepers
+    position = uniform_points(apparatus, SPARE * count, key)
+    values = apparatus.devices.gather(apparatus.look(apparatus.devices.scatter(position)))
+    finite = np.isfinite(values).all(axis=2)
+    if finite.sum(axis=1).min() < count:
+        raise ValueError(
+            f"At {(~finite).sum()} of {finite.size} random points of the domain a variable is not "
+            "finite, too many to begin there; correct observe, or the domain."
+        )
+    first = np.argsort(~finite, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(position, first[..., None], axis=1)
 
 
 # --- down -------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import glassgrok as gg
+from glassgrok.sampling import sweep
 from glassgrok.sampling.absolute import _tree
+from glassgrok.sampling.apparatus import build
 from glassgrok.sampling.cells import cells_of
 from glassgrok.sampling.sweep import FEW, first_center
 from glassgrok.sampling.umbrella import Places, Plan, exchange
@@ -59,6 +61,19 @@ def test_tiles_and_devices_change_nothing_but_rounding():
     assert found[2].attributes["walker_steps"] == found[0].attributes["walker_steps"]
     off = (found[2].entropy - found[0].entropy) / found[0].entropy_error
     assert np.abs(off).max() < 3
+
+
+def off_where(bad):
+    """The well, not finite where `bad` of the first coordinate is negative."""
+    return replace(WELL, observe=lambda x: (WELL.observe(x)[0] + 0 * jnp.log(bad(x[0])),))
+
+
+def test_random_points_that_are_not_finite_are_left_out():
+    apparatus = build(off_where(lambda y: y + 0.5), GRID, SMALL, KEY)
+    begun = sweep.begin(apparatus, np.array([[0.0], [1.0]]), KEY)
+    assert (begun.walkers.position[..., 0] > -0.5).all()
+    with pytest.raises(ValueError, match="random points of the domain"):
+        gg.umbrella(off_where(lambda y: y - 0.6), GRID, SMALL, KEY)
 
 
 def test_an_extra_that_is_not_finite_is_no_lost_walker():
