@@ -196,11 +196,15 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
 
 
 def _too_far(config: UmbrellaConfig, rungs: Rungs) -> bool:
-    """Whether the last rung hardly overlaps with the one before, as where S' falls steeply."""
+    """Whether the last rung hardly overlaps with the one before, as where S' falls steeply.
+
+    Widths are of all walkers together, and too large where these have not come down alike.
+    """
     if len(rungs.slope) < 2:
         return False
     gap = rungs.mean[-2, 0] - rungs.mean[-1, 0]
-    return bool(gap > FAR * config.spread * rungs.width[-2:].max())
+    width = min(rungs.width[-2:].max(), rungs.stiffness[-1] ** -0.5)
+    return bool(gap > FAR * config.spread * width)
 
 
 def _halfway(laying: Laying, found: Laying) -> Laying:
