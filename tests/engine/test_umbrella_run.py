@@ -21,9 +21,10 @@ WINDOWS = UmbrellaConfig(
     groups=4,
     steps=200,
     block=20,
-    rung_steps=60,
+    rung_steps=300,
     spread_steps=200,
     level_steps=40,
+    spread=1.0,
     draws=256,
     columns=3,
 )

@@ -49,7 +49,7 @@ def run(d: int, steps: int, seed: int = 0):
 
 
 @pytest.mark.parametrize(
-    ("d", "steps", "largest"), [(2, 4000, 0.15), (10, 4000, 0.3), (60, 2000, 0.8)]
+    ("d", "steps", "largest"), [(2, 6000, 0.15), (10, 4000, 0.3), (60, 2000, 0.8)]
 )
 def test_the_fraction_is_absolute(d, steps, largest):
     """Neighbouring bins err together: one number, so z < 5 of 15 degrees of freedom each."""
