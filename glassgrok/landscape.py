@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -160,10 +160,7 @@ class Landscape:
             else up to one constant, the smallest bin at 0.
         entropy_error: one standard error of `entropy`, from independent groups of walkers.
         visits: int64, production samples in the bin.
-        groups: (G, ...) what each independent group says, NaN where it saw nothing; see `pooling`.
-        pooling: how groups make up the entropy. "volume": entropy = ln mean_g exp(groups_g), since
-            all sampled with the same V, and NaN counts as exp(-inf). "logarithm": each is S by
-            itself, and the entropy is that of all their samples, close to `averaged`.
+        groups: (G, ...) what each independent group says, NaN where it saw nothing; see `pool`.
         starts: (G,) what each group started from.
         extras: name -> mean over the bin of another observable (a network's hard accuracies).
         normalised: whether the constant is absolute.
@@ -184,12 +181,15 @@ class Landscape:
     diagnostics: Diagnostics | None = None
     umbrella: Umbrella | None = None
     joint: Joint | None = None
-    pooling: Literal["volume", "logarithm"] = "volume"
     attributes: dict = field(default_factory=dict)
 
     def pool(self, groups: np.ndarray) -> np.ndarray:
-        """(...) the entropy that (G, ...) groups make up, nats; NaN where none saw anything."""
-        return (pooled if self.pooling == "volume" else averaged)(groups)
+        """(...) the entropy that (G, ...) groups make up, nats; NaN where none saw anything.
+
+        Groups that sampled with the same V add up their volumes. If `normalised` each is S by
+        itself, from windows of its own, and they are `averaged`.
+        """
+        return (averaged if self.normalised else pooled)(groups)
 
     def difference(self, bin1, bin2) -> tuple[float, float]:
         """S(bin2) - S(bin1) and its standard error, from leaving out one group at a time.
@@ -282,8 +282,7 @@ class Landscape:
         coordinates = {axis.name: axis.centers for axis in self.grid.axes}
         coordinates["start"] = ("group", np.array(self.starts, dtype=object))
         edges = {f"{a.name}_range": np.array([a.low, a.high]) for a in self.grid.axes}
-        kind = {"normalised": int(self.normalised), "pooling": self.pooling}
-        attributes = edges | kind | self.attributes
+        attributes = edges | {"normalised": int(self.normalised)} | self.attributes
         if self.joint is not None:
             attributes["joint_name"] = self.joint.name
         return xr.Dataset(variables, coordinates, attributes)
@@ -321,10 +320,7 @@ class Landscape:
         names = data["entropy"].dims
         axes = [Axis(n, *map(float, data.attrs.pop(f"{n}_range")), data.sizes[n]) for n in names]
         normalised = bool(data.attrs.pop("normalised"))
-        joint_name, pooling = (
-            data.attrs.pop("joint_name", None),
-            data.attrs.pop("pooling", "volume"),
-        )
+        joint_name = data.attrs.pop("joint_name", None)
         return cls(
             grid=Grid(*axes),
             entropy=data["entropy"].values,
@@ -343,7 +339,6 @@ class Landscape:
             joint=None
             if joint_name is None
             else Joint(joint_name, data["joint_weight"].values, data["joint_square"].values),
-            pooling=pooling,
             attributes=dict(data.attrs),
         )
 

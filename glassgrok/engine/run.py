@@ -540,17 +540,33 @@ def _sample(session: Session, key, starts) -> None:
             stage = values.pop("stage")
             keep = turned or _thin(state.step, config.block, total)
             session.tell("sample", stage, values.pop("step"), total, config.walkers, values, keep)
-            decision, done = session.decide_together(), state.step * config.walkers
-            if turned or decision.save:
+
+            def kept(state=state):
                 tree = state._replace(walkers=program.devices.gather(state.walkers))
-                session.save(
-                    checkpoints, state.step, tree, sampler.described(state), walker_steps=done
-                )
-            if decision.signal:
-                session.stop(checkpoints.wait, decision.signal, stage, state.step, total)
+                return tree, sampler.described(state), state.step * config.walkers
+
+            _end_block(session, checkpoints, (stage, state.step, total), turned, kept)
         checkpoints.wait()
     landscape = sampler.current_landscape(program, state)
     _write(session, landscape.with_attributes(walker_steps=state.step * config.walkers))
+
+
+def _end_block(session: Session, checkpoints: Checkpoints, place, turned: bool, kept: Callable):
+    """Save and stop, where that is wanted.
+
+    Args:
+        session, checkpoints: of the run.
+        place: stage, step and steps in all.
+        turned: whether the stage has ended.
+        kept: () -> what to save, what to tell of it, and the walker-steps so far.
+    """
+    stage, step, total = place
+    decision = session.decide_together()
+    if turned or decision.save:
+        tree, about, done = kept()
+        session.save(checkpoints, step, tree, about, walker_steps=done)
+    if decision.signal:
+        session.stop(checkpoints.wait, decision.signal, stage, step, total)
 
 
 def _write(session: Session, landscape) -> None:
@@ -571,21 +587,21 @@ def _umbrella(session: Session, key, starts) -> None:
         job.system, job.grid, config, keys[0], starts, job.devices, job.spread
     )
     with session.checkpoints("sample") as checkpoints:
-        state = umbrella.initialise(apparatus, keys[0])
-        found = _restored(session, checkpoints, state)
+        found = _restored(session, checkpoints, umbrella.BLANK)
         _same_for_all(checkpoints, found and (found.stage, found.laying.step, found.block))
-        if found is not None:
+        if found is None:
+            state = umbrella.initialise(apparatus, keys[0])
+        else:
             state = umbrella.restored(apparatus, found)
         for now, report in umbrella.advance(apparatus, state, keys[1]):
             turned, state, values = now.stage != state.stage, now, report._asdict()
             stage, step, total = (values.pop(name) for name in ("stage", "step", "total"))
             session.tell("sample", stage, step, total, 1, values, keep=True)
-            decision = session.decide_together()
-            if turned or decision.save:
-                tree, about = umbrella.on_host(apparatus, state), umbrella.described(config, state)
-                session.save(checkpoints, step, tree, about, walker_steps=step)
-            if decision.signal:
-                session.stop(checkpoints.wait, decision.signal, stage, step, total)
+
+            def kept(state=state, step=step):
+                return umbrella.on_host(apparatus, state), umbrella.described(config, state), step
+
+            _end_block(session, checkpoints, (stage, step, total), turned, kept)
         checkpoints.wait()
     _write(session, umbrella.current_landscape(apparatus, state))
 

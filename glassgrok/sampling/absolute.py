@@ -168,7 +168,6 @@ def estimate(
         starts=starts,
         extras=_means(cells.bins(grid, kept), grid, solved, kept, sums, names),
         normalised=True,
-        pooling="logarithm",
         umbrella=Umbrella(
             halves=np.array(halves),
             center=windows.center,
@@ -197,15 +196,12 @@ def _means(bins, grid: Grid, solved: mbar.Solution, kept, sums: Sums, names) -> 
     inside = (bins >= 0) & (counts > 0)
     log = (np.log(solved.found.total) + solved.log_weight)[inside]
     bins, kept, counts = bins[inside], kept[inside], counts[inside]
-    top = np.full(grid.size, -np.inf)
-    np.maximum.at(top, bins, log)
-    weight = np.exp(log - top[bins])
-    total = np.bincount(bins, weight, grid.size)
+    weight = np.exp(log - _summed(bins, log, grid.size)[bins])
     result = {}
     for name, extra in zip(names, sums.extras, strict=True):
         mean = np.bincount(bins, weight * extra[kept] / counts, grid.size)
-        known = np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan)
-        result[name] = known.reshape(grid.shape)
+        seen = np.bincount(bins, minlength=grid.size) > 0
+        result[name] = np.where(seen, mean, np.nan).reshape(grid.shape)
     return result
 
 

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Free
 from glassgrok.engine import devices as engine_devices
@@ -18,6 +16,7 @@ from glassgrok.engine.restrained import Restraint
 from glassgrok.engine.walkers import Walkers
 from glassgrok.grid import Grid
 from glassgrok.sampling.config import UmbrellaConfig
+from glassgrok.sampling.starts import of_groups, points_of
 from glassgrok.system import System
 
 LOST = 0.1  # share of the walkers that may become NaN in one stretch
@@ -33,6 +32,7 @@ class Apparatus(NamedTuple):
         run: a block of steps of walkers; see `restrained.stretch`.
         look: positions -> collective variables.
         stiffness: see `restrained.stiffness`.
+        draw: (n, m) keys -> (n, m, D) uniform points of the domain.
         starts: (name, (D,) point) of trained points.
     """
 
@@ -43,12 +43,12 @@ class Apparatus(NamedTuple):
     run: Callable
     look: Callable
     stiffness: Callable
+    draw: Callable
     starts: tuple[tuple[str, np.ndarray], ...]
 
     def group_starts(self) -> tuple[str, ...]:
-        """What each group starts from: "random", then the trained starts, in turn."""
-        names = ("random", *(name for name, _ in self.starts))
-        return tuple(names[g % len(names)] for g in range(self.config.groups))
+        """What each group starts from."""
+        return of_groups(self.starts, self.config.groups)
 
 
 def build(
@@ -80,10 +80,8 @@ def build(
     flat = flatten(system, grid, key)
     chosen = engine_devices.choose(config.groups, devices, spread)
 
-    def enclosed(params):
-        x = ravel_pytree(params)[0]
-        return np.asarray(flat.domain.confine(x, jnp.zeros_like(x))[0])
-
+    example = np.zeros(flat.size, np.float32)
+    draw = jax.vmap(lambda key: flat.domain.draw(key, example))
     return Apparatus(
         flat=flat,
         grid=grid,
@@ -92,16 +90,14 @@ def build(
         run=chosen.each(restrained.stretch(flat, config.block), mapped=2, shared=2, donate=(0,)),
         look=chosen.map(restrained.look(flat)),
         stiffness=restrained.stiffness(flat),
-        starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
+        draw=jax.jit(lambda keys: jax.lax.map(draw, keys)),
+        starts=points_of(flat, starts),
     )
 
 
 def uniform_points(apparatus: Apparatus, count: int, key) -> np.ndarray:
     """(groups, count, D) points of the domain."""
-    domain, example = apparatus.flat.domain, np.zeros(apparatus.flat.size, np.float32)
-    keys = jax.random.split(key, (apparatus.config.groups, count))
-    drawn = jax.jit(lambda keys: jax.lax.map(jax.vmap(lambda k: domain.draw(k, example)), keys))
-    return np.asarray(drawn(keys))
+    return np.asarray(apparatus.draw(jax.random.split(key, (apparatus.config.groups, count))))
 
 
 def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
@@ -174,9 +170,9 @@ def hold(apparatus: Apparatus, walkers: Walkers, restraint: Restraint, steps: in
     held, seen = devices.split(devices.scatter(restraint)), []
     for _ in range(-(-steps // config.block)):
         parts, values = apparatus.run(parts, held, np.float32(config.friction), np.int32(step))
-        seen.append(devices.gather(devices.join(values)))
+        seen.append(devices.join(values))
         step += config.block
-    host = devices.gather(devices.join(parts))
+    host, seen = devices.gather((devices.join(parts), seen))
     values = np.concatenate(seen, axis=1)[..., : len(apparatus.grid.axes)]
     healthy = np.isfinite(values).all(axis=(1, 3))
     if not healthy.all():

@@ -13,6 +13,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Domain
+from glassgrok.engine.flat import FlatSystem
 from glassgrok.sampling.config import STARTS
 from glassgrok.system import exact_products, forward, ln_loss, margins
 from glassgrok.tasks.task import Task
@@ -98,3 +99,21 @@ def _descent(model, task: Task, domain: Domain, key) -> Callable:
         return jax.tree.map(np.asarray, unravel(carry[0]))
 
     return run
+
+
+def points_of(
+    flat: FlatSystem, starts: dict[str, Any] | None
+) -> tuple[tuple[str, np.ndarray], ...]:
+    """(name, (D,) point of the domain) of each trained start."""
+
+    def enclosed(params):
+        x = ravel_pytree(params)[0]
+        return np.asarray(flat.domain.confine(x, jnp.zeros_like(x))[0])
+
+    return tuple((name, enclosed(params)) for name, params in (starts or {}).items())
+
+
+def of_groups(points: tuple[tuple[str, np.ndarray], ...], groups: int) -> tuple[str, ...]:
+    """What each group starts from: "random", then the trained starts, in turn."""
+    names = ("random", *(name for name, _ in points))
+    return tuple(names[g % len(names)] for g in range(groups))

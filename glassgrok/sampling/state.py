@@ -22,6 +22,7 @@ from glassgrok.engine.walkers import Walkers
 from glassgrok.grid import Axis, Grid
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.sampling.ladder import Ladder
+from glassgrok.sampling.starts import of_groups, points_of
 from glassgrok.sampling.wang_landau import Fill, kernels
 from glassgrok.system import System
 
@@ -192,10 +193,6 @@ def build(
     size = (config.tiles, config.tile)
     run = block(chosen, flat, grid, config.integrator, size, config.block, config.sync)
 
-    def enclosed(params):
-        x = ravel_pytree(params)[0]
-        return np.asarray(flat.domain.confine(x, jnp.zeros_like(x))[0])
-
     return Program(
         flat=flat,
         grid=grid,
@@ -207,14 +204,13 @@ def build(
         survey=chosen.map(survey(flat)),
         thermometer=chosen.map(thermometer(flat, grid), shared=2),
         matrices=matrices,
-        starts=tuple((name, enclosed(params)) for name, params in (starts or {}).items()),
+        starts=points_of(flat, starts),
     )
 
 
 def group_starts(program: Program) -> tuple[str, ...]:
-    """What each group starts from: "random", then the trained starts, in turn."""
-    names = ("random", *(name for name, _ in program.starts))
-    return tuple(names[g % len(names)] for g in range(program.config.groups))
+    """What each group starts from."""
+    return of_groups(program.starts, program.config.groups)
 
 
 def with_trained_starts(program: Program, position: np.ndarray) -> np.ndarray:

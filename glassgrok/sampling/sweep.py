@@ -188,7 +188,7 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
             f"{axis.low:g}, where the grid begins; give more rungs or rung_steps, or raise the "
             "lower end of the grid."
         )
-    bend = min(stiffness - 1 / width**2, stiffness / 2)  # S''
+    bend = stiffness - 1 / width**2  # S''
     stiffness = max((SOFT if _beyond_the_jump(rungs) else RIGIDITY) * slope, _least(uniform))
     narrow = np.clip(1 / (stiffness - min(bend, stiffness / 2)), 0.1 / stiffness, 2 / stiffness)
     center = u - config.spread * np.sqrt(narrow) - slope / stiffness
@@ -243,13 +243,8 @@ def _rung(apparatus: Apparatus, laying: Laying) -> Laying:
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
     )
-    return laying._replace(
-        rungs=_appended(laying.rungs, [found]),
-        walkers=walkers,
-        done=laying.done + 1,
-        step=step,
-        walker_steps=laying.walker_steps + (step - laying.step) * shape[0] * shape[1],
-    )
+    rungs = _appended(laying.rungs, [found])
+    return _moved(laying, walkers, step)._replace(rungs=rungs, done=laying.done + 1)
 
 
 def _appended(table, rows: list):

@@ -30,7 +30,7 @@ from glassgrok.sampling.apparatus import (
 )
 from glassgrok.sampling.cells import Cells, cells_of
 from glassgrok.sampling.config import UmbrellaConfig
-from glassgrok.sampling.sweep import Laying
+from glassgrok.sampling.sweep import Laying, Rungs
 from glassgrok.sampling.windows import Windows, neighbours
 from glassgrok.system import System
 
@@ -133,6 +133,27 @@ class Plan(NamedTuple):
     tile: int
 
 
+def _blank(kind):
+    return kind(*(np.zeros(0) for _ in kind._fields))
+
+
+# The structure of a state, where nothing is known yet.
+BLANK = UmbrellaState(
+    stage=0,
+    uniform=np.zeros(0),
+    laying=_blank(Laying)._replace(
+        rungs=_blank(Rungs), walkers=_blank(Walkers), windows=_blank(Windows)
+    ),
+    walkers=_blank(Walkers),
+    places=_blank(Places),
+    sums=_blank(Sums),
+    block=0,
+    settled=0,
+    blocks=0,
+    rescued=0,
+)
+
+
 def initialise(apparatus: Apparatus, key) -> UmbrellaState:
     """Draw uniform points.
 
@@ -141,19 +162,7 @@ def initialise(apparatus: Apparatus, key) -> UmbrellaState:
     """
     draw, lay = jax.random.split(key)
     uniform = uniform_values(apparatus, draw)
-    none = np.zeros(0)
-    return UmbrellaState(
-        stage=STAGES.index(COOL),
-        uniform=uniform,
-        laying=sweep.begin(apparatus, uniform, lay),
-        walkers=Walkers(none, none, none),
-        places=Places(none, none, none, none, none),
-        sums=Sums(none, none, none, none, none),
-        block=0,
-        settled=0,
-        blocks=0,
-        rescued=0,
-    )
+    return BLANK._replace(uniform=uniform, laying=sweep.begin(apparatus, uniform, lay))
 
 
 def finished(state: UmbrellaState) -> bool:
@@ -257,11 +266,10 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     groups, laying = apparatus.config.groups, state.laying
     start = at_rest(apparatus, sweep.laid(laying).position, key)
     rungs = laying.rungs._replace(position=np.zeros(0))
-    nothing = Walkers(*(np.zeros(0) for _ in laying.walkers))
     windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
     pairs = np.zeros(len(plan.pairs))
     return state._replace(
-        laying=laying._replace(rungs=rungs, walkers=nothing, windows=windows),
+        laying=laying._replace(rungs=rungs, walkers=_blank(Walkers), windows=windows),
         walkers=plan.devices.scatter(_tiled(plan, start)),
         settled=int(np.ceil(apparatus.config.settle * _blocks(apparatus.config))),
         blocks=_blocks(apparatus.config),

@@ -47,19 +47,20 @@ def neighbours(windows: Windows) -> list[np.ndarray]:
     Along u, from even rungs down and from odd ones; along A likewise; each free window with the
     column whose A is nearest to its own.
     """
-    place = {}
-    for k, at in enumerate(zip(windows.row.tolist(), windows.column.tolist(), strict=True)):
-        place[at] = k
+    places = zip(windows.row.tolist(), windows.column.tolist(), strict=True)
+    place = {at: k for k, at in enumerate(places)}
     down, along, across = [], [], []
     for (row, column), k in place.items():
         if (row + 1, column) in place:
             down.append((k, place[row + 1, column]))
         if column != FREE and (row, column + 1) in place:
             along.append((k, place[row, column + 1]))
-        same = [j for (r, c), j in place.items() if r == row and c != FREE]
-        if column == FREE and same:
+        if column != FREE:
+            continue
+        same = np.flatnonzero((windows.row == row) & (windows.column != FREE))
+        if len(same):
             distance = np.abs(windows.mean[same, 1] - windows.mean[k, 1])
-            across.append((k, same[int(np.argmin(distance))]))
+            across.append((k, same[np.argmin(distance)]))
     down, along = (np.array(pairs, int).reshape(-1, 2) for pairs in (down, along))
     even, first = windows.row[down[:, 0]] % 2 == 0, windows.column[along[:, 0]] % 2 == 0
     sets = [down[even], along[first], down[~even], along[~first]]

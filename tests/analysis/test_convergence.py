@@ -431,7 +431,7 @@ def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
     )  # fmt: skip
     data = Landscape(
         grid, averaged(own), 0 * own[0], np.full(grid.shape, 1000), own, starts,
-        normalised=True, pooling="logarithm", umbrella=found._replace(**told),
+        normalised=True, umbrella=found._replace(**told),
     )  # fmt: skip
     return replace(data, entropy_error=jackknife(leave_one_out(data)))
 
