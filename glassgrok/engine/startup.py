@@ -33,9 +33,9 @@ def split_cpu(tiles: int, wanted: int | None = None) -> None:
     if "xla_force_host_platform_device_count" in flags:
         return
     parts = wanted or max(n for n in range(1, cores() + 1) if tiles % n == 0)
-    if parts > 1:
-        # Devices keep all cores busy; threads inside each matrix product would fight for them.
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    # Devices keep all cores busy; threads inside each matrix product would fight for them. On one
+    # device too, where threads would round otherwise than several devices do.
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     if parts > cores():
         # With fewer threads than partitions, programs that wait for each other never end.
         os.environ.setdefault("NPROC", str(4 * parts))
