@@ -3,12 +3,14 @@
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import jax
@@ -105,7 +107,15 @@ class Checkpoints:
         )
         with self._sentences(f"The checkpoint of step {step}"):
             self._manager.check_for_errors()
+            self._find_room(sum(array.nbytes for *_, array in leaves))
             self._manager.save(step, args=items)
+
+    def _find_room(self, size: int) -> None:
+        # Orbax writes all arrays at once, and where several fail it fills the terminal with
+        # tracebacks of its threads, after the sentence.
+        if hasattr(os, "posix_fallocate"):
+            with TemporaryFile(dir=self.path) as spare:
+                os.posix_fallocate(spare.fileno(), 0, max(size, 1))
 
     def wait(self) -> None:
         """Return when all is on the disk; raises OSError if it cannot be written."""
@@ -226,6 +236,8 @@ def _quiet():
 
 def _first_line(error: Exception) -> str:
     """Why, in a few words; TensorStore puts the system's at the end of a long line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     found = re.search(r": ([^:]+) \[os_error_code", str(error))
     if found:
         return found[1]

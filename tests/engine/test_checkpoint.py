@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -178,3 +180,35 @@ def test_a_failed_write_is_told(tmp_path):
         checkpoints.save(2, {"x": np.array([object()])})
         with pytest.raises(OSError, match="could not be written"):
             checkpoints.wait()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from glassgrok.engine.checkpoint import Checkpoints
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
+many = {f"a{i}": np.random.default_rng(i).normal(size=9000) for i in range(80)}
+try:
+    with Checkpoints(Path(sys.argv[1])) as checkpoints:
+        checkpoints.save(1, many)
+        checkpoints.wait()
+except OSError as error:
+    print(error)
+"""
+
+
+def test_nothing_but_a_sentence_where_many_arrays_find_no_room(tmp_path):
+    folder = str(tmp_path / "c")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, folder],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "could not be written" in done.stdout
+    assert "(File too large)" in done.stdout
+    assert not list((tmp_path / "c").iterdir())
