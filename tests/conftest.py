@@ -4,7 +4,9 @@ import os
 
 # Without NPROC several collective programs in flight hang for ever on machines with few cores.
 os.environ["NPROC"] = "16"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false"  # as in a run
+)
 
 import jax
 

@@ -30,12 +30,13 @@ def split_cpu(tiles: int, wanted: int | None = None) -> None:
         wanted: number of devices; None for as many cores as divide the tiles.
     """
     flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        # Devices keep all cores busy; threads inside each matrix product would fight for them. On
+        # one device too, where threads would round otherwise than several devices do.
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     if "xla_force_host_platform_device_count" in flags:
         return
     parts = wanted or max(n for n in range(1, cores() + 1) if tiles % n == 0)
-    # Devices keep all cores busy; threads inside each matrix product would fight for them. On one
-    # device too, where threads would round otherwise than several devices do.
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     if parts > cores():
         # With fewer threads than partitions, programs that wait for each other never end.
         os.environ.setdefault("NPROC", str(4 * parts))
