@@ -279,7 +279,7 @@ def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, leas
     raise FloatingPointError(
         f"Windows at {one} hardly overlap with those at {other} ({overlap[edge]:.2g}, where "
         f"{least:g} is needed), so that nothing absolute follows beyond: set a smaller spread, "
-        "more columns, or more rung_steps and level_steps."
+        "a larger rigidity, more columns, or more rung_steps and level_steps."
     )
 
 

@@ -211,6 +211,10 @@ class UmbrellaConfig:
         spread_steps: of all columns while they are drawn apart along A; half of them at rest there.
         level_steps: of all columns at each rung on the way up.
         spread: distance of rungs, in standard deviations of u under the restraint.
+        rigidity: stiffness of rungs in units of S', above a jump and in it. A restraint holds two
+            phases whose slopes differ by d d/stiffness apart, which must not be many widths: of
+            x + y mod 13, where d is 170 of 430, windows exchange with 8 and part with 2. Without a
+            jump 2 is enough, and the same error costs a quarter.
         rungs: at most.
         columns: windows along A on each rung of the grid, 0 for none, or "auto": as many as their
             widths ask for.
@@ -230,6 +234,7 @@ class UmbrellaConfig:
     spread_steps: int = 4_000
     level_steps: int = 200
     spread: float = 1.5
+    rigidity: float = 8.0
     rungs: int = 400
     columns: int | Literal["auto"] = "auto"
     draws: int = 4096
@@ -247,8 +252,11 @@ class UmbrellaConfig:
             raise ValueError(f"groups must be at least 2 for errors, but is {self.groups}.")
         if not 0 <= self.settle < 1:
             raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
-        if not 0 < self.spread < float("inf"):
-            raise ValueError(f"spread must be above 0 and finite, but is {self.spread}.")
+        for name in ("spread", "rigidity"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"{name} must be above 0 and finite, but is {getattr(self, name)}."
+                )
         for name in ("omega_dt", "friction"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(

@@ -23,7 +23,8 @@ from glassgrok.sampling.windows import FREE, Windows
 
 SPARE = 4  # random points for each walker that goes down
 FEW = 0.3  # share of the uniform draws that the first rung is worth
-RIGIDITY, SOFT = 2.0, 0.8  # stiffness in units of S', and once S' has fallen to half its peak
+SOFT = 0.8  # stiffness in units of S', once S' has fallen to half its peak
+EASING = 0.5  # the stiffness of a rung in that of the one before, at least
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 GAIN = 0.5  # share of a newly measured slope of S along u, which is noisy
@@ -39,7 +40,7 @@ class Rungs(NamedTuple):
         center, stiffness, dt: (R,) of u.
         mean: (R, axes) of the collective variables.
         slope: (R,) S'(u).
-        width: (R,) standard deviation of u.
+        width: (R,) standard deviation of u of one walker.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, G, D) where each group's walker begins.
     """
@@ -189,22 +190,19 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
             "lower end of the grid."
         )
     bend = stiffness - 1 / width**2  # S''
-    stiffness = max((SOFT if _beyond_the_jump(rungs) else RIGIDITY) * slope, _least(uniform))
+    wanted = (SOFT if _beyond_the_jump(rungs) else config.rigidity) * slope
+    stiffness = max(wanted, EASING * stiffness, _least(uniform))
     narrow = np.clip(1 / (stiffness - min(bend, stiffness / 2)), 0.1 / stiffness, 2 / stiffness)
     center = u - config.spread * np.sqrt(narrow) - slope / stiffness
     return laying._replace(center=float(center), stiffness=float(stiffness)), False
 
 
 def _too_far(config: UmbrellaConfig, rungs: Rungs) -> bool:
-    """Whether the last rung hardly overlaps with the one before, as where S' falls steeply.
-
-    Widths are of all walkers together, and too large where these have not come down alike.
-    """
+    """Whether the last rung hardly overlaps with the one before, as where S' falls steeply."""
     if len(rungs.slope) < 2:
         return False
     gap = rungs.mean[-2, 0] - rungs.mean[-1, 0]
-    width = min(rungs.width[-2:].max(), rungs.stiffness[-1] ** -0.5)
-    return bool(gap > FAR * config.spread * width)
+    return bool(gap > FAR * config.spread * rungs.width[-2:].max())
 
 
 def _halfway(laying: Laying, found: Laying) -> Laying:
@@ -232,6 +230,8 @@ def _rung(apparatus: Apparatus, laying: Laying) -> Laying:
     steps = apparatus.config.rung_steps
     walkers, values, step = hold(apparatus, walkers, restraint, steps, laying.step)
     late = values[:, values.shape[1] // 2 :].astype(np.float64)
+    # Within each walker: those of two phases lie apart, further than a restraint lets one move.
+    own = np.sqrt(np.nanmean(np.nanvar(late[..., 0], axis=1)))
     mean = np.nanmean(late, axis=(0, 1, 2))
     found = Rungs(
         center=laying.center,
@@ -239,7 +239,7 @@ def _rung(apparatus: Apparatus, laying: Laying) -> Laying:
         dt=dt,
         mean=mean,
         slope=laying.stiffness * (mean[0] - laying.center),
-        width=max(float(np.nanstd(late[..., 0])), 1e-6),
+        width=max(float(own), 1e-6),
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
     )
