@@ -13,7 +13,7 @@ from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.windows import FREE, Windows
 
 OVERLAP = 0.003  # less between neighbours is a gap
-CHANCE = 1e-4  # so is a smaller chance that samples are taken for each other's
+CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
 HALVES = 2
 
 
@@ -133,8 +133,7 @@ def estimate(
     overlap = mbar.overlaps(solved, joined)
     # A column can cover no more than its share of a window that is free along A.
     columns = max(windows.column.max() + 1, 1)
-    across = (windows.column[pairs] == FREE).sum(axis=1) == 1
-    scale = np.append(1.0, np.where(across, columns, 1.0))
+    scale = np.append(1.0, np.where(_across(windows, pairs), columns, 1.0))
     _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
 
     inverse = mbar.inverse(solved)
@@ -225,8 +224,7 @@ def _integral(windows: Windows, pairs, part: _Part, points: np.ndarray) -> np.nd
     mean, variance = moments[..., 0], np.maximum(moments[..., 1] - moments[..., 0] ** 2, 0.0)
     rise = mean.sum(axis=1) / 2 + (variance[:, 1] - variance[:, 0]) / 12
     chance = np.maximum(moments[..., 2], 1e-30)
-    across = (windows.column[pairs] == FREE).sum(axis=1) == 1
-    rise = np.where(across, np.log(chance[:, 1] / chance[:, 0]), rise)
+    rise = np.where(_across(windows, pairs), np.log(chance[:, 1] / chance[:, 0]), rise)
     first = windows.potential(np.array([0]), points[None])[0]
     f = np.full(len(windows.row), np.nan)
     f[0] = np.log(len(points)) - logsumexp(-first)
@@ -259,9 +257,29 @@ def stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, sums: Sums) -
     Raises:
         FloatingPointError: windows do not overlap.
     """
-    chance = sums.gap[..., 2].sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[pairs]
     joined = np.concatenate([[[0, 1]], 1 + pairs])
-    _stop_where_windows_part(windows, joined, np.append(1.0, np.sqrt(chance.prod(axis=1))), CHANCE)
+    chance = np.append(1.0, _chance(windows, pairs, sums))
+    _stop_where_windows_part(windows, joined, chance, CHANCE)
+
+
+def _chance(windows: Windows, pairs: np.ndarray, sums: Sums) -> np.ndarray:
+    """(E,) about the chance that neighbours exchange.
+
+    e^(-d²/4) where they lie d widths apart, with <w_j - w_i>_i - <w_j - w_i>_j for d²: of two
+    Gaussians of equal width it is that, and it knows nothing of the difference of their free
+    energies. Of a window that is free along A and a column, alike along u, the mean chance that
+    each accepts the other's samples.
+    """
+    moments = sums.gap.sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[pairs][..., None]
+    squared = np.maximum(moments[:, 0, 0] - moments[:, 1, 0], 0.0)
+    return np.where(
+        _across(windows, pairs), np.sqrt(moments[..., 2].prod(axis=1)), np.exp(-squared / 4)
+    )
+
+
+def _across(windows: Windows, pairs: np.ndarray) -> np.ndarray:
+    """(E,) whether a pair is of a window that is free along A and a column."""
+    return (windows.column[pairs] == FREE).sum(axis=1) == 1
 
 
 def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, least: float) -> None:

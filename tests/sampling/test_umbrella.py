@@ -9,7 +9,7 @@ import pytest
 
 import glassgrok as gg
 from glassgrok.sampling import sweep
-from glassgrok.sampling.absolute import _tree
+from glassgrok.sampling.absolute import Sums, _chance, _tree, stop_where_there_is_a_gap
 from glassgrok.sampling.apparatus import build
 from glassgrok.sampling.cells import cells_of
 from glassgrok.sampling.sweep import FEW, first_center
@@ -137,6 +137,34 @@ def test_windows_that_hardly_overlap_are_refused():
     )
     with pytest.raises(FloatingPointError, match="hardly overlap"):
         gg.umbrella(system, gg.Grid(gg.Axis("u", 1.0, 4.5, 9)), wide, KEY)
+
+
+def steep(apart: float, slope: float = 300.0, stiffness: float = 900.0):
+    """Two windows so many widths apart where S = slope u, their pairs and samples of them."""
+    random, width = np.random.default_rng(0), stiffness**-0.5
+    mean = np.array([[0.0], [-apart * width]])
+    center, held = mean - slope / stiffness, np.full((2, 1), stiffness)
+    alone = np.full(2, FREE)
+    windows = Windows(center, held, np.ones(2), np.arange(2), alone, mean, np.zeros((2, 1, 3)))
+    pairs = np.array([[0, 1]])
+    cells = cells_of(gg.Grid(gg.Axis("u", -2.0, 1.0, 30)), windows, mean)
+    sums = Sums.empty(1, windows, pairs, cells, 0)
+    seen = mean[:, None] + width * random.normal(size=(2, 20_000, 1))
+    sums.add(windows, pairs, cells, seen, 0, 0)
+    return windows, pairs, sums
+
+
+@pytest.mark.parametrize("apart", [1.0, 2.0, 4.0])
+def test_the_chance_to_exchange_knows_nothing_of_free_energies(apart):
+    """Where S is steep w is 50 nats at the mean of its own window, and differs by nats."""
+    windows, pairs, sums = steep(apart)
+    np.testing.assert_allclose(_chance(windows, pairs, sums), np.exp(-(apart**2) / 4), rtol=0.05)
+    stop_where_there_is_a_gap(windows, pairs, sums)
+
+
+def test_a_gap_of_seven_widths_is_one():
+    with pytest.raises(FloatingPointError, match="hardly overlap"):
+        stop_where_there_is_a_gap(*steep(7.0))
 
 
 def test_neighbours_are_one_apart_and_in_each_set_once():
