@@ -13,6 +13,7 @@ from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.windows import FREE, Windows
 
 OVERLAP = 0.003  # less between neighbours is a gap
+ELSEWHERE = np.exp(-8.0)  # of a window's samples, where only so few can be its own
 CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
 HALVES = 2
 
@@ -114,21 +115,13 @@ def estimate(
     everyone, both = list(range(groups)), list(range(HALVES))
 
     def part(chosen, halves=both) -> _Part:
-        points = np.concatenate([drawn[g::groups] for g in chosen])
-        pick = np.ix_(halves, chosen)
-        counts, size, gap = (a[pick].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.gap))
-        counts = counts + np.bincount(points, minlength=len(counts))
-        return _Part(counts, np.append(len(points), size), gap, points)
+        return _part(sums, drawn, chosen, halves)
 
     def integral(one: _Part) -> np.ndarray:
         return _integral(windows, pairs, one, cells.middles(one.points))
 
     joined = np.concatenate([[[0, 1]], 1 + pairs])
-    stop_where_there_is_a_gap(windows, pairs, sums)
-    whole = part(everyone)
-    kept = np.flatnonzero(whole.counts)
-    middles, total = cells.middles(kept), integral(whole)
-    found = mbar.Counts(whole.counts[kept], whole.size, lambda rows: _rows(windows, middles, rows))
+    kept, total, found = examine(windows, uniform, pairs, cells, sums)
     solved = mbar.solve(found, np.append(0.0, total))
     overlap = mbar.overlaps(solved, joined)
     # A column can cover no more than its share of a window that is free along A.
@@ -187,6 +180,15 @@ def estimate(
             **told,
         ),
     )
+
+
+def _part(sums: Sums, drawn: np.ndarray, chosen: list[int], halves: list[int]) -> _Part:
+    """What some groups saw, with their share of the uniform draws, whose cells are given."""
+    points = np.concatenate([drawn[g :: sums.counts.shape[1]] for g in chosen])
+    pick = np.ix_(halves, chosen)
+    counts, size, gap = (a[pick].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.gap))
+    counts = counts + np.bincount(points, minlength=len(counts))
+    return _Part(counts, np.append(len(points), size), gap, points)
 
 
 def _means(bins, grid: Grid, solved: mbar.Solution, kept, sums: Sums, names) -> dict:
@@ -251,12 +253,33 @@ def _tree(windows: Windows, pairs: np.ndarray) -> list[tuple[int, int, int, int]
     return steps
 
 
-def stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, sums: Sums) -> None:
-    """Where samples of no two neighbours could be each other's there is nothing to solve.
+def examine(
+    windows: Windows, uniform: np.ndarray, pairs: np.ndarray, cells: Cells, sums: Sums
+) -> tuple[np.ndarray, np.ndarray, mbar.Counts]:
+    """Whether free energies can follow: also where a run is half done, and not when all is spent.
+
+    Args:
+        windows, uniform, pairs, cells, sums: as of `estimate`.
+
+    Returns:
+        The cells that hold samples, free energies by integration, and what is to be solved.
 
     Raises:
-        FloatingPointError: windows do not overlap.
+        FloatingPointError: windows do not overlap, or hold their walkers where they do not belong.
     """
+    _stop_where_there_is_a_gap(windows, pairs, sums)
+    halves, groups = (list(range(n)) for n in sums.counts.shape[:2])
+    whole = _part(sums, cells.index(uniform), groups, halves)
+    kept = np.flatnonzero(whole.counts)
+    middles = cells.middles(kept)
+    total = _integral(windows, pairs, whole, cells.middles(whole.points))
+    found = mbar.Counts(whole.counts[kept], whole.size, lambda rows: _rows(windows, middles, rows))
+    _stop_where_windows_are_elsewhere(windows, middles, found, total)
+    return kept, total, found
+
+
+def _stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, sums: Sums) -> None:
+    """Where samples of no two neighbours could be each other's there is nothing to solve."""
     joined = np.concatenate([[[0, 1]], 1 + pairs])
     chance = np.append(1.0, _chance(windows, pairs, sums))
     _stop_where_windows_part(windows, joined, chance, CHANCE)
@@ -298,6 +321,28 @@ def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, leas
         f"Windows at {one} hardly overlap with those at {other} ({overlap[edge]:.2g}, where "
         f"{least:g} is needed), so that nothing absolute follows beyond: set a smaller spread, "
         "a larger rigidity, more columns, or more rung_steps and level_steps."
+    )
+
+
+def _stop_where_windows_are_elsewhere(windows: Windows, middles, found: mbar.Counts, f) -> None:
+    """Where a soft window's equilibrium is another phase, and its walkers have not gone there.
+
+    Free energies by integration do not know of that phase. With them such a window claims the
+    samples of others there, which are left with next to none: nothing makes these consistent.
+    """
+    ratio = mbar.expected(found, np.append(0.0, f))[1:] / found.size[1:]
+    robbed = int(np.argmin(ratio))
+    if ratio[robbed] > ELSEWHERE:
+        return
+    away = windows.stiffness[robbed] * (middles - windows.mean[robbed]) ** 2
+    there = int(np.argmin(away.sum(axis=1)))
+    every = slice(0, 1 + len(windows.row))
+    felt = _rows(windows, middles[[there]], every)[1:, 0]
+    soft = int(np.argmax(np.log(found.size[1:]) + f - felt))
+    raise FloatingPointError(
+        f"The walkers of the window at {_place(windows, soft)} stay there, but its restraint is so "
+        f"soft that in equilibrium they would be near {_place(windows, robbed)}, so that no free "
+        "energies are consistent: set a larger rigidity."
     )
 
 

@@ -211,10 +211,8 @@ class UmbrellaConfig:
         spread_steps: of all columns while they are drawn apart along A; half of them at rest there.
         level_steps: of all columns at each rung on the way up.
         spread: distance of rungs, in standard deviations of u under the restraint.
-        rigidity: stiffness of rungs in units of S', above a jump and in it. A restraint holds two
-            phases whose slopes differ by d d/stiffness apart, which must not be many widths: of
-            x + y mod 13, where d is 170 of 430, windows exchange with 8 and part with 2. Without a
-            jump 2 is enough, and the same error costs a quarter.
+        rigidity: stiffness of rungs in units of S', at least, above a jump and in it. Where S'
+            falls steeply rungs get more as soon as they find it. Without a jump 1 is enough.
         rungs: at most.
         columns: windows along A on each rung of the grid, 0 for none, or "auto": as many as their
             widths ask for.
@@ -234,7 +232,7 @@ class UmbrellaConfig:
     spread_steps: int = 4_000
     level_steps: int = 200
     spread: float = 1.5
-    rigidity: float = 8.0
+    rigidity: float = 4.0
     rungs: int = 400
     columns: int | Literal["auto"] = "auto"
     draws: int = 4096

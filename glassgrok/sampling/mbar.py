@@ -78,6 +78,19 @@ def solve(found: Counts, guess: np.ndarray) -> Solution:
     raise FloatingPointError(_APART)
 
 
+def expected(found: Counts, f: np.ndarray) -> np.ndarray:
+    """(K,) how many of all samples would be each ensemble's, if f were right; then it is `size`."""
+    logs = _within_reach(found, f, CUTS[0])
+    each = np.exp(logs.data - _bottom(logs)[logs.column])
+    return np.bincount(logs.row, each * found.total[logs.column], len(found.size))
+
+
+def _bottom(logs: "Entries") -> np.ndarray:
+    """(n,) ln of the sum of each cell."""
+    top = np.maximum.reduceat(logs.data, logs.starts)
+    return top + np.log(np.add.reduceat(np.exp(logs.data - top[logs.column]), logs.starts))
+
+
 def _solved(found: Counts, guess: np.ndarray, cut: float) -> Solution:
     f = np.array(guess, float) - guess[0]
     for _ in range(ROUNDS):
@@ -172,9 +185,7 @@ def _newton(found: Counts, logs: Entries, f, tolerance: float, iterations: int, 
 
     def state(tried, before, logs):
         logs = logs._replace(data=logs.data + (tried - before)[logs.row])
-        top = np.maximum.reduceat(logs.data, logs.starts)
-        each = np.exp(logs.data - top[logs.column])
-        bottom = top + np.log(np.add.reduceat(each, logs.starts))
+        bottom = _bottom(logs)
         return float(total @ bottom - size @ tried), bottom, logs
 
     value, bottom, logs = state(f, f, logs)

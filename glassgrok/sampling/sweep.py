@@ -25,6 +25,7 @@ SPARE = 4  # random points for each walker that goes down
 FEW = 0.3  # share of the uniform draws that the first rung is worth
 SOFT = 0.8  # stiffness in units of S', once S' has fallen to half its peak
 EASING = 0.5  # the stiffness of a rung in that of the one before, at least
+CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 GAIN = 0.5  # share of a newly measured slope of S along u, which is noisy
@@ -191,10 +192,22 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
         )
     bend = stiffness - 1 / width**2  # S''
     wanted = (SOFT if _beyond_the_jump(rungs) else config.rigidity) * slope
-    stiffness = max(wanted, EASING * stiffness, _least(uniform))
+    stiffness = max(wanted, CLEAR * _common(rungs), EASING * stiffness, _least(uniform))
     narrow = np.clip(1 / (stiffness - min(bend, stiffness / 2)), 0.1 / stiffness, 2 / stiffness)
     center = u - config.spread * np.sqrt(narrow) - slope / stiffness
     return laying._replace(center=float(center), stiffness=float(stiffness)), False
+
+
+def _common(rungs: Rungs) -> float:
+    """The stiffness that would hold the walkers at the lowest rung and at one above alike.
+
+    S(v) - S(u) = S'(u) (v - u) + k (v - u)²/2: what a restraint of slope S' at u adds. A softer one
+    has its equilibrium up there, in the other phase of a jump, however long its walkers stay down.
+    """
+    u, slope = rungs.mean[::-1, 0], rungs.slope[::-1]
+    entropy = np.append(0.0, np.cumsum(np.diff(u) * (slope[1:] + slope[:-1]) / 2))
+    rise, far = (entropy - slope[0] * (u - u[0]))[1:], (u - u[0])[1:]
+    return float(np.max(2 * rise[far > 0] / far[far > 0] ** 2, initial=0.0))
 
 
 def _too_far(config: UmbrellaConfig, rungs: Rungs) -> bool:

@@ -327,7 +327,7 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
     _count(state, plan, values, healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
-        absolute.stop_where_there_is_a_gap(plan.windows, plan.pairs, state.sums)
+        absolute.examine(plan.windows, state.uniform, plan.pairs, plan.cells, state.sums)
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
     return state._replace(places=places, stage=STAGES.index(stage))
