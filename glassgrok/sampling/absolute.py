@@ -129,15 +129,15 @@ def estimate(
     scale = np.append(1.0, np.where(_across(windows, pairs), columns, 1.0))
     _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
 
-    inverse = mbar.inverse(solved)
+    near = mbar.nearby(solved)
 
-    def again(one: _Part) -> mbar.Solution | None:
+    def again(one: _Part) -> mbar.Replicate | None:
         try:
-            return mbar.solve_again(solved, inverse, one.counts[kept], one.size)
+            return mbar.solve_again(near, one.counts[kept], one.size)
         except (ValueError, FloatingPointError):
             return None  # too few samples to join their windows
 
-    def surface(one: mbar.Solution | None) -> np.ndarray:
+    def surface(one: mbar.Solution | mbar.Replicate | None) -> np.ndarray:
         if one is None:
             return np.full(grid.shape, np.nan)
         with np.errstate(divide="ignore"):

@@ -212,7 +212,7 @@ class UmbrellaConfig:
         level_steps: of all columns at each rung on the way up.
         spread: distance of rungs, in standard deviations of u under the restraint.
         rigidity: stiffness of rungs in units of S', at least, above a jump and in it. Where S'
-            falls steeply rungs get more as soon as they find it. Without a jump 1 is enough.
+            falls steeply rungs get more as soon as they find it. Without a jump 2 is enough.
         rungs: at most.
         columns: windows along A on each rung of the grid, 0 for none, or "auto": as many as their
             widths ask for.

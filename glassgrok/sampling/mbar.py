@@ -18,6 +18,7 @@ from scipy.sparse.linalg import splu
 TOLERANCE, ROUGH, ROUNDS = 1e-7, 1e-4, 20
 ITERATIONS, AGAIN = 100, 40  # to begin with, and from a solution that is nearly right
 CUTS = 18.0, 100.0, 1e9  # nats
+LEAST = 1e-9  # shares of a cell that are nothing, once the free energies are nearly right
 ROWS = 64  # ensembles at a time, for memory
 
 
@@ -95,36 +96,93 @@ def _solved(found: Counts, guess: np.ndarray, cut: float) -> Solution:
     f = np.array(guess, float) - guess[0]
     for _ in range(ROUNDS):
         logs, before = _within_reach(found, f, cut), f
-        f, bottom, logs = _newton(found, logs, f, TOLERANCE, ITERATIONS)
+        f, bottom, logs = _newton(found, logs, f)
         # Cells that f now brings within reach were left out if it moved by much.
         if np.abs(f - before).max() < cut / 4:
             return Solution(f, -bottom, logs, found)
     raise FloatingPointError(_APART)
 
 
-def solve_again(
-    solution: Solution, inverse: Callable, total: np.ndarray, size: np.ndarray
-) -> Solution:
+class Nearby(NamedTuple):
+    """A solution made ready for others near it.
+
+    Attributes:
+        solution: of all counts.
+        share, back: (K, n) chance that a sample in the cell comes from each ensemble, and its
+            transpose, without the least ones.
+        inverse: (K - 1,) -> (K - 1,), divides by the Hessian for one sample; f_0 stays.
+    """
+
+    solution: Solution
+    share: sparse.csr_array
+    back: sparse.csr_array
+    inverse: Callable
+
+
+class Replicate(NamedTuple):
+    """As `Solution`, of other counts in the same cells."""
+
+    f: np.ndarray
+    log_weight: np.ndarray
+    found: Counts
+
+
+def nearby(solution: Solution) -> Nearby:
+    """What `solve_again` needs, which is the same for all replicates."""
+    share = solution.shares()
+    share.data[share.data < LEAST] = 0.0
+    share.eliminate_zeros()
+    divided, samples = _inverse_of(solution.found.total, share), solution.found.total.sum()
+    return Nearby(solution, share, share.T.tocsr(), lambda step: divided(step * samples))
+
+
+def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
     """The same ensembles from other counts in the same cells, such as of fewer groups.
 
-    With the Hessian of the first solution, which is nearly that of these; to `ROUGH`, which is far
-    below what the counts tell.
+    From the shares of the first solution, and mostly with its Hessian, which is nearly that of
+    these; to `ROUGH`, which is far below what the counts tell.
 
     Args:
-        solution: of all counts.
-        inverse: its `inverse`.
+        near: what `nearby` made of the solution of all counts.
         total: (n,) of all ensembles, possibly 0.
         size: (K,) of each ensemble.
 
     Raises:
         ValueError, FloatingPointError: as `solve`.
     """
-    found = solution.found._replace(total=total, size=size)
+    first = near.solution
+    found = first.found._replace(total=total, size=size)
     _refuse_empty(found)
-    changed = np.log(size / solution.found.size)
-    logs = solution.entries._replace(data=solution.entries.data + changed[solution.entries.row])
-    f, bottom, logs = _newton(found, logs, solution.f, ROUGH, AGAIN, inverse)
-    return Solution(f, -bottom, logs, found)
+    times, moved = size / first.found.size, np.zeros(len(size))
+
+    def state(moved):
+        """The function less that of the first solution, and each cell's sum over what it was."""
+        with np.errstate(over="ignore"):
+            ratio = near.back @ (times * np.exp(moved))
+        return float(total @ np.log(ratio) - size @ moved), ratio
+
+    value, ratio = state(moved)
+    for _ in range(AGAIN):
+        grown = times * np.exp(moved)
+        expected = grown * (near.share @ (total / ratio))
+        gradient = expected - size
+        if np.abs(gradient / size).max() < ROUGH:
+            return Replicate(first.f + moved, first.log_weight - np.log(ratio), found)
+        for tried in _steps_again(near, found, moved, grown, expected, ratio):
+            after = state(tried)
+            if after[0] < value:
+                break
+        moved, (value, ratio) = tried, after
+    raise FloatingPointError(_APART)
+
+
+def _steps_again(near: Nearby, found: Counts, moved, grown, expected, ratio):
+    """As `_steps`, the Hessian of the first solution first."""
+    gradient = expected - found.size
+    yield moved - np.append(0.0, near.inverse(gradient[1:] / found.total.sum()))
+    share = sparse.csr_array(near.share * grown[:, None] * (1 / ratio)[None, :])
+    step = np.append(0.0, _inverse_of(found.total, share)(gradient[1:]))
+    yield from _shorter(moved, step, expected, found.size)
 
 
 def _refuse_empty(found: Counts) -> None:
@@ -176,11 +234,8 @@ def _within_reach(found: Counts, f: np.ndarray, cut: float) -> Entries:
     return Entries(data, row, column, np.searchsorted(column, np.arange(len(found.total))))
 
 
-def _newton(found: Counts, logs: Entries, f, tolerance: float, iterations: int, inverse=None):
-    """(f, ln of the sum of each cell, the entries) where the function is smallest.
-
-    `inverse` of a Hessian nearby, where there is one, saves most of the work.
-    """
+def _newton(found: Counts, logs: Entries, f):
+    """(f, ln of the sum of each cell, the entries) where the function is smallest."""
     total, size = found.total, found.size
 
     def state(tried, before, logs):
@@ -189,13 +244,13 @@ def _newton(found: Counts, logs: Entries, f, tolerance: float, iterations: int, 
         return float(total @ bottom - size @ tried), bottom, logs
 
     value, bottom, logs = state(f, f, logs)
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         each = np.exp(logs.data - bottom[logs.column])
         expected = np.bincount(logs.row, each * total[logs.column], len(size))
         gradient = expected - size
-        if np.abs(gradient / size).max() < tolerance:
+        if np.abs(gradient / size).max() < TOLERANCE:
             return f, bottom, logs
-        for tried in _steps(found, logs._replace(data=each), f, expected, inverse):
+        for tried in _steps(found, logs._replace(data=each), f, expected):
             after = state(tried, f, logs)
             if after[0] < value:
                 break
@@ -203,34 +258,27 @@ def _newton(found: Counts, logs: Entries, f, tolerance: float, iterations: int, 
     raise FloatingPointError(_APART)
 
 
-def _steps(found: Counts, shares: Entries, f: np.ndarray, expected: np.ndarray, inverse):
+def _steps(found: Counts, shares: Entries, f: np.ndarray, expected: np.ndarray):
     """Where to try next, the best guess first."""
-    gradient = expected - found.size
-    if inverse is not None:
-        yield f - np.append(0.0, inverse(gradient[1:] / found.total.sum()))
-    step = np.append(0.0, _inverse_of(found, shares)(gradient[1:]))
-    # Far from the end a step may be too long; the equation iterated always helps, if slowly.
+    inverse = _inverse_of(found.total, shares.matrix(found))
+    step = np.append(0.0, inverse((expected - found.size)[1:]))
+    yield from _shorter(f, step, expected, found.size)
+
+
+def _shorter(f: np.ndarray, step: np.ndarray, expected: np.ndarray, size: np.ndarray):
+    """Far from the end a step may be too long; the equation iterated always helps, if slowly."""
     yield f - step
     yield f - step / 4
-    iterated = np.log(np.maximum(expected, 1e-300) / found.size)
+    iterated = np.log(np.maximum(expected, 1e-300) / size)
     yield f - iterated + iterated[0]
 
 
-def inverse(solution: Solution) -> Callable:
-    """(K - 1,) -> (K - 1,): divides by the Hessian at the solution, for one sample; f_0 stays."""
-    entries = solution.entries
-    each = np.exp(entries.data + solution.log_weight[entries.column])
-    divided = _inverse_of(solution.found, entries._replace(data=each))
-    return lambda gradient: divided(gradient * solution.found.total.sum())
-
-
-def _inverse_of(found: Counts, shares: Entries) -> Callable:
-    share = shares.matrix(found)
-    weighted = sparse.csr_array(share * found.total[None, :])
-    hessian = sparse.diags_array(share @ found.total) - weighted @ share.T
-    ridge = 1e-10 * found.total.sum() * sparse.eye_array(len(found.size) - 1)
-    inner = sparse.csc_array(sparse.csc_array(hessian)[1:, 1:] + ridge)
-    return splu(inner).solve
+def _inverse_of(total: np.ndarray, share: sparse.csr_array) -> Callable:
+    """(K - 1,) -> (K - 1,): divides by the Hessian; f_0 stays."""
+    weighted = sparse.csr_array(share * total[None, :])
+    hessian = sparse.diags_array(share @ total) - weighted @ share.T
+    ridge = 1e-10 * total.sum() * sparse.eye_array(share.shape[0] - 1)
+    return splu(sparse.csc_array(sparse.csc_array(hessian)[1:, 1:] + ridge)).solve
 
 
 def overlaps(solution: Solution, pairs: np.ndarray) -> np.ndarray:
