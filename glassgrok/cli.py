@@ -1,4 +1,5 @@
-"""The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`, `bench`.
+"""The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`, `export`,
+`bench`.
 
 What needs JAX is imported where it is used, so that help and simple mistakes are answered at once.
 """
@@ -34,6 +35,7 @@ commands:
                        (of umbrella windows --umbrella.steps)
   show DIR             the summary of a run, finished or not
   plot DIR             draw the pictures of a run again
+  export DIR           networks from a place in the landscape: --u -8 --a 0.95 --count 16
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
@@ -129,6 +131,7 @@ def _dispatch(words: list[str]) -> int:
         "resume": _resume,
         "show": _show,
         "plot": _plot,
+        "export": _export,
         "bench": _bench,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -255,6 +258,38 @@ def _plot(words: list[str]) -> int:
     if not drawn:
         raise Usage(f"{path} has nothing to draw yet; finish it with 'glassgrok resume {path}'.")
     print("Drew " + " and ".join(str(picture) for picture in drawn) + ".")
+    return 0
+
+
+def _export(words: list[str]) -> int:
+    @dataclass(frozen=True)
+    class Options:
+        folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]  # of the run
+        u: float  # ln train loss
+        a: float  # smooth test accuracy
+        count: int = 16  # networks, of as many independent groups as there are
+        out: Path | None = None  # file; none means networks.msgpack in the run folder
+
+        def __post_init__(self):
+            if self.count < 1:
+                raise ValueError(f"count must be at least 1, but is {self.count}.")
+
+    options = _parse(Options, words, "export")
+    from glassgrok.engine import export, folder
+
+    path = folder.open_run(options.folder)
+    out = path / "networks.msgpack" if options.out is None else options.out
+    if not out.parent.is_dir():
+        raise Usage(f"There is no folder {out.parent} for --out; make it first.")
+    found = export.networks(path, options.u, options.a, options.count)
+    export.write(out, found)
+    print("ln train loss  smooth test accuracy  group")
+    for (u, a), group in zip(found.values, found.group, strict=True):
+        print(f"{u:13.3f}  {a:20.3f}  {group:5d}")
+    print(
+        f"{options.count} networks of step {found.step:,} in {out}; read them with "
+        "flax.serialization.msgpack_restore."
+    )
     return 0
 
 
