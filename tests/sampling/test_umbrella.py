@@ -145,6 +145,14 @@ def test_windows_that_hardly_overlap_are_refused():
         gg.umbrella(system, gg.Grid(gg.Axis("u", 1.0, 4.5, 9)), wide, KEY)
 
 
+def test_the_stiffness_that_holds_two_phases_alike():
+    none = np.zeros(3)
+    rungs = sweep.Rungs(none, none, none, np.array([[1.0], [0.0], [-1.0]]), none, none, none, none)
+    assert sweep._common(rungs._replace(slope=np.array([50.0, 50.0, 50.0]))) == 0
+    # S rises by 50 nats to u = 0 and by 150 to u = 1: 2 (50)/1² is more than 2 (150)/2².
+    assert sweep._common(rungs._replace(slope=np.array([100.0, 100.0, 0.0]))) == 100
+
+
 def steep(apart: float, slope: float = 300.0, stiffness: float = 900.0):
     """Two windows so many widths apart where S = slope u, their pairs and samples of them."""
     random, width = np.random.default_rng(0), stiffness**-0.5
