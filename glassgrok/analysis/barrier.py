@@ -250,11 +250,11 @@ def _coarse(landscape: Landscape, beta: float, regions: _Regions) -> float:
         padded = np.pad(array, odd, constant_values=missing)
         return padded.reshape(*array.shape[:-2], size[0], 2, size[1], 2)
 
-    groups = log_sum(log_sum(blocks(landscape.groups, np.nan), -1), -2)
+    merged = log_sum(log_sum(blocks(landscape.entropy, np.nan), -1), -2)
     centers = u.low + u.width * (2 * np.arange(size[0]) + 1)
-    surface = landscape.pool(groups) - beta * np.exp(centers)[:, None]
-    merged = (blocks(mask, False).any(axis=(-3, -1)) for mask in regions)
-    return _height(surface, _Regions(*merged))
+    surface = merged - beta * np.exp(centers)[:, None]
+    masks = (blocks(mask, False).any(axis=(-3, -1)) for mask in regions)
+    return _height(surface, _Regions(*masks))
 
 
 def _half_step(landscape: Landscape, weight: np.ndarray, regions: _Regions) -> float:

@@ -144,19 +144,26 @@ def estimate(
             log = np.log(one.found.total) + one.log_weight
         return _summed(cells.bins(grid, kept), log, grid.size).reshape(grid.shape)
 
-    left = [part([h for h in everyone if h != g]) for g in everyone]
+    others = [[h for h in everyone if h != g] for g in everyone]
+    left = [part(some) for some in others]
     without = [again(one) for one in left]
-    own = np.array([surface(again(part([g]))) for g in everyone])
-    halves = [[surface(again(part([g], [half]))) for g in everyone] for half in both]
+    entropy, missing = surface(solved), np.array([surface(one) for one in without])
+    halves = [
+        _pseudovalues(
+            surface(again(part(everyone, [half]))),
+            np.array([surface(again(part(some, [half]))) for some in others]),
+        )
+        for half in both
+    ]
     bins = cells.bins(grid, np.arange(sums.counts.shape[2]))
     visits = np.bincount(bins[bins >= 0], sums.counts.sum(axis=(0, 1))[bins >= 0], grid.size)
     mean = sums.values.sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[:, None]
     return Landscape(
         grid=grid,
-        entropy=surface(solved),
-        entropy_error=jackknife(np.array([surface(one) for one in without])),
+        entropy=entropy,
+        entropy_error=jackknife(missing),
         visits=visits.astype(np.int64).reshape(grid.shape),
-        groups=own,
+        groups=_pseudovalues(entropy, missing),
         starts=starts,
         extras=_means(cells.bins(grid, kept), grid, solved, kept, sums, names),
         normalised=True,
@@ -180,6 +187,15 @@ def estimate(
             **told,
         ),
     )
+
+
+def _pseudovalues(whole: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """G S - (G - 1) S_-g, what each group adds: the mean of all but one is S without that one.
+
+    Efron (1982), section 2; up to the jackknife's correction of S, the same for all. A group by
+    itself may have too few samples in its windows to join them.
+    """
+    return len(without) * whole - (len(without) - 1) * without
 
 
 def _part(sums: Sums, drawn: np.ndarray, chosen: list[int], halves: list[int]) -> _Part:

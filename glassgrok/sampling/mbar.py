@@ -108,19 +108,17 @@ class Nearby(NamedTuple):
 
     Attributes:
         solution: of all counts.
-        share, back: (K, n) chance that a sample in the cell comes from each ensemble, and its
-            transpose, without the least ones.
+        back: (n, K) chance that a sample in the cell comes from each ensemble, without the least.
         inverse: (K - 1,) -> (K - 1,), divides by the Hessian for one sample; f_0 stays.
     """
 
     solution: Solution
-    share: sparse.csr_array
     back: sparse.csr_array
     inverse: Callable
 
 
 class Replicate(NamedTuple):
-    """As `Solution`, of other counts in the same cells."""
+    """As `Solution`, of other counts in the same cells; no weight where there are none."""
 
     f: np.ndarray
     log_weight: np.ndarray
@@ -133,7 +131,7 @@ def nearby(solution: Solution) -> Nearby:
     share.data[share.data < LEAST] = 0.0
     share.eliminate_zeros()
     divided, samples = _inverse_of(solution.found.total, share), solution.found.total.sum()
-    return Nearby(solution, share, share.T.tocsr(), lambda step: divided(step * samples))
+    return Nearby(solution, share.T.tocsr(), lambda step: divided(step * samples))
 
 
 def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
@@ -153,22 +151,28 @@ def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
     first = near.solution
     found = first.found._replace(total=total, size=size)
     _refuse_empty(found)
+    seen = np.flatnonzero(total)
+    back, counts = near.back[seen], total[seen]
     times, moved = size / first.found.size, np.zeros(len(size))
 
     def state(moved):
         """The function less that of the first solution, and each cell's sum over what it was."""
-        with np.errstate(over="ignore"):
-            ratio = near.back @ (times * np.exp(moved))
-        return float(total @ np.log(ratio) - size @ moved), ratio
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            ratio = back @ (times * np.exp(moved))
+            return float(counts @ np.log(ratio) - size @ moved), ratio
 
     value, ratio = state(moved)
     for _ in range(AGAIN):
+        if not np.isfinite(value):
+            break
         grown = times * np.exp(moved)
-        expected = grown * (near.share @ (total / ratio))
+        expected = grown * (back.T @ (counts / ratio))
         gradient = expected - size
         if np.abs(gradient / size).max() < ROUGH:
-            return Replicate(first.f + moved, first.log_weight - np.log(ratio), found)
-        for tried in _steps_again(near, found, moved, grown, expected, ratio):
+            log_weight = np.zeros(len(total))
+            log_weight[seen] = first.log_weight[seen] - np.log(ratio)
+            return Replicate(first.f + moved, log_weight, found)
+        for tried in _steps_again(near, back, counts, size, moved, grown, expected, ratio):
             after = state(tried)
             if after[0] < value:
                 break
@@ -176,13 +180,11 @@ def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
     raise FloatingPointError(_APART)
 
 
-def _steps_again(near: Nearby, found: Counts, moved, grown, expected, ratio):
+def _steps_again(near: Nearby, back, counts, size, moved, grown, expected, ratio):
     """As `_steps`, the Hessian of the first solution first."""
-    gradient = expected - found.size
-    yield moved - np.append(0.0, near.inverse(gradient[1:] / found.total.sum()))
-    share = sparse.csr_array(near.share * grown[:, None] * (1 / ratio)[None, :])
-    step = np.append(0.0, _inverse_of(found.total, share)(gradient[1:]))
-    yield from _shorter(moved, step, expected, found.size)
+    yield moved - np.append(0.0, near.inverse((expected - size)[1:] / counts.sum()))
+    share = sparse.csr_array((back * (1 / ratio)[:, None] * grown[None, :]).T)
+    yield from _after(counts, share, moved, expected, size)
 
 
 def _refuse_empty(found: Counts) -> None:
@@ -250,7 +252,8 @@ def _newton(found: Counts, logs: Entries, f):
         gradient = expected - size
         if np.abs(gradient / size).max() < TOLERANCE:
             return f, bottom, logs
-        for tried in _steps(found, logs._replace(data=each), f, expected):
+        share = logs._replace(data=each).matrix(found)
+        for tried in _after(total, share, f, expected, size):
             after = state(tried, f, logs)
             if after[0] < value:
                 break
@@ -258,17 +261,16 @@ def _newton(found: Counts, logs: Entries, f):
     raise FloatingPointError(_APART)
 
 
-def _steps(found: Counts, shares: Entries, f: np.ndarray, expected: np.ndarray):
-    """Where to try next, the best guess first."""
-    inverse = _inverse_of(found.total, shares.matrix(found))
-    step = np.append(0.0, inverse((expected - found.size)[1:]))
-    yield from _shorter(f, step, expected, found.size)
+def _after(total: np.ndarray, share: sparse.csr_array, f, expected: np.ndarray, size: np.ndarray):
+    """Where to try next, the best guess first.
 
-
-def _shorter(f: np.ndarray, step: np.ndarray, expected: np.ndarray, size: np.ndarray):
-    """Far from the end a step may be too long; the equation iterated always helps, if slowly."""
-    yield f - step
-    yield f - step / 4
+    Far from the end Newton's step may be too long, or there may be none; the equation iterated
+    always helps, if slowly.
+    """
+    with contextlib.suppress(RuntimeError):  # a singular Hessian
+        step = np.append(0.0, _inverse_of(total, share)((expected - size)[1:]))
+        yield f - step
+        yield f - step / 4
     iterated = np.log(np.maximum(expected, 1e-300) / size)
     yield f - iterated + iterated[0]
 
