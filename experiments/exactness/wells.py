@@ -220,16 +220,17 @@ def draw(out: Path) -> None:
     found = gathered(load(out / "wells.json"))
     if not found:
         raise SystemExit(f"{out} has no wells.json with runs in it; run without --draw first.")
-    page, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    page, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     for (method, size), rows in found.items():
         cost, rms = [r["cost"] for r in rows], [r["rms"] for r in rows]
         style = {"color": COLOURS[method], "marker": MARKERS[size]}
-        axes.plot(cost, rms, **style, mfc="white", label=f"{method}, d = {size}")
+        axes.plot([], [], **style, label=f"{method}, d = {size}")
+        axes.plot(cost, rms, **style, mfc="white")
         whole = [r["bins"] == BINS for r in rows]
         axes.plot(np.array(cost)[whole], np.array(rms)[whole], **style, linestyle="")
     axes.set(xscale="log", yscale="log", xlabel="walker-steps", ylabel="RMS error of S (nat)")
     axes.set_title("Harmonic wells; open: some bins were never reached", fontsize=10)
-    axes.legend(fontsize=8)
+    page.legend(loc="outside right upper", fontsize=8)
     replace_with(out / "wells.png", lambda partial: page.savefig(partial, dpi=100, format="png"))
     write_text(out / "wells.md", table(found))
     print(f"Drew {out / 'wells.png'} and wrote {out / 'wells.md'}.")
