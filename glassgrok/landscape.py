@@ -160,7 +160,8 @@ class Landscape:
             else up to one constant, the smallest bin at 0.
         entropy_error: one standard error of `entropy`, from independent groups of walkers.
         visits: int64, production samples in the bin.
-        groups: (G, ...) what each independent group says, NaN where it saw nothing; see `pool`.
+        groups: (G, ...) what each independent group says, NaN where it saw nothing; of umbrella
+            windows the jackknife's pseudovalues. See `pool`.
         starts: (G,) what each group started from.
         extras: name -> mean over the bin of another observable (a network's hard accuracies).
         normalised: whether the constant is absolute.
@@ -186,8 +187,8 @@ class Landscape:
     def pool(self, groups: np.ndarray) -> np.ndarray:
         """(...) the entropy that (G, ...) groups make up, nats; NaN where none saw anything.
 
-        Groups that sampled with the same V add up their volumes. If `normalised` each is S by
-        itself, from windows of its own, and they are `averaged`.
+        Groups that sampled with the same V add up their volumes. If `normalised` each is what it
+        adds to S, so that the mean of all but one is S without that one, and they are `averaged`.
         """
         return (averaged if self.normalised else pooled)(groups)
 

@@ -8,7 +8,6 @@ random points lie, so S spans 3d/2 nats. Each finished run is added to wells.jso
 there already is not repeated. At the end it draws wells.png and writes wells.md.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from exact_systems import ln_half_square
-from exactness import rounded
+from exactness import load, rounded, save
 from scipy.optimize import brentq
 from scipy.special import erf
 
@@ -131,11 +130,6 @@ def measure(method: str, size: int, steps: int, seed: int) -> dict:
     }
 
 
-def load(path: Path) -> list[dict]:
-    """The records of earlier runs."""
-    return json.loads(path.read_text(encoding="utf-8"))["records"] if path.exists() else []
-
-
 def planned(scale: str) -> Iterator[tuple[str, int, int, int]]:
     """(method, size, steps, seed) of all runs."""
     for size, (method, lengths) in product(SIZES[scale], STEPS[scale].items()):
@@ -145,7 +139,6 @@ def planned(scale: str) -> Iterator[tuple[str, int, int, int]]:
 
 def run(options: Options, path: Path) -> None:
     """Run what is not there yet, and write after each run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for method, size, steps, seed in planned(options.scale):
         records, name = load(path), (method, size, steps, seed)
         if any((r["method"], r["size"], r["steps"], r["seed"]) == name for r in records):
@@ -155,8 +148,7 @@ def run(options: Options, path: Path) -> None:
         except (ValueError, FloatingPointError) as error:
             print(f"{name}: failed; {error}", file=sys.stderr)
             continue
-        lines = ",\n".join(json.dumps(record, allow_nan=False) for record in [*records, found])
-        write_text(path, f'{{"records": [\n{lines}\n]}}\n')
+        save(path, [*records, found])
         print(
             f"{method}, d = {size}, seed {seed}: RMS {found['rms']} nats of {found['bins']} of "
             f"{BINS} bins, {found['walker_steps']:,} walker-steps, {found['seconds']:.0f} s",

@@ -181,7 +181,7 @@ def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
 
 
 def _steps_again(near: Nearby, back, counts, size, moved, grown, expected, ratio):
-    """As `_steps`, the Hessian of the first solution first."""
+    """As `_after`, with the Hessian of the first solution before all."""
     yield moved - np.append(0.0, near.inverse((expected - size)[1:] / counts.sum()))
     share = sparse.csr_array((back * (1 / ratio)[:, None] * grown[None, :]).T)
     yield from _after(counts, share, moved, expected, size)
