@@ -150,7 +150,8 @@ class Config:
             umbrella.
         umbrella: how it is measured absolutely by umbrella windows instead, or none.
         trained_starts: trained networks that some of the groups start from, the rest from random
-            ones, so that starts from opposite ends can be compared; empty for none.
+            ones, so that starts from opposite ends can be compared; empty for none. With umbrella
+            windows each has witnesses, that S is not made of.
         warm_start: folder of a run of the same task, model and grid, whose V, dt and walls the
             walkers begin with in place of the ladder's; or none.
         seed: of everything random but the split; the same seed gives the same results.
@@ -193,7 +194,9 @@ class Config:
     @property
     def tiles(self) -> int:
         """Tiles of walkers, which devices share."""
-        return self.sampler.tiles if self.umbrella is None else self.umbrella.groups
+        if self.umbrella is None:
+            return self.sampler.tiles
+        return self.umbrella.groups + self.umbrella.witnesses * len(self.trained_starts)
 
     @property
     def changeable(self) -> str:

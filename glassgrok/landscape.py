@@ -53,6 +53,9 @@ class Umbrella(NamedTuple):
     Attributes:
         halves: (2, G, ...) S of each group in each half of the counted time, as
             `Landscape.groups`.
+        witnesses: (W, ...) S that groups say which started from trained networks, each start by
+            itself; no part of `Landscape.entropy`. As `Landscape.groups`.
+        witness_starts: (W,) what each started from.
         center, stiffness: (K, axes) of the restraints, stiffness in nats per unit squared.
         mean: (K, axes) of the collective variables in each window.
         row, column: (K,) number of the rung, from the uniform measure down, and along A; -1 where
@@ -69,6 +72,8 @@ class Umbrella(NamedTuple):
     """
 
     halves: np.ndarray
+    witnesses: np.ndarray
+    witness_starts: np.ndarray
     center: np.ndarray
     stiffness: np.ndarray
     mean: np.ndarray
@@ -249,6 +254,14 @@ class Landscape:
         left = [self.pool(np.delete(self.groups, g, axis=0)) for g in range(len(self.groups))]
         return float(total(self.entropy)), float(jackknife(np.array([total(s) for s in left])))
 
+    def with_witnesses(self) -> "Landscape":
+        """The same with its witnesses among the groups, for what compares groups by their start."""
+        if self.umbrella is None or not len(self.umbrella.witnesses):
+            return self
+        starts = tuple(str(start) for start in self.umbrella.witness_starts)
+        groups = np.concatenate([self.groups, self.umbrella.witnesses])
+        return replace(self, groups=groups, starts=self.starts + starts)
+
     def _index(self, bin) -> tuple[int, ...]:
         index = tuple(int(i) for i in np.atleast_1d(bin))
         shape = self.grid.shape
@@ -361,6 +374,8 @@ def _dimensions(names) -> dict[str, dict[str, list[str]]]:
     }
     umbrella = {name: ["window"] for name in Umbrella._fields} | {
         "halves": ["half", "group", *names],
+        "witnesses": ["witness", *names],
+        "witness_starts": ["witness"],
         "center": ["window", "variable"],
         "stiffness": ["window", "variable"],
         "mean": ["window", "variable"],

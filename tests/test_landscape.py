@@ -36,6 +36,8 @@ def umbrella(grid, random):
     axes = len(grid.axes)
     return Umbrella(
         halves=random.normal(size=(2, 6, *grid.shape)),
+        witnesses=random.normal(size=(3, *grid.shape)),
+        witness_starts=np.array(["generalising"] * 3, dtype=object),
         center=random.random((7, axes)),
         stiffness=random.random((7, axes)),
         mean=random.random((7, axes)),

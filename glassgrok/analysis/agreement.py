@@ -61,6 +61,7 @@ def agree(score: np.ndarray, tests: int = 1) -> Agreement:
 
 def compare_starts(landscape: Landscape) -> dict[str, tuple[tuple, Agreement]]:
     """S(u), in 2-D also mean A -> what `start_disagreement` says of it, and if that is chance."""
+    landscape = landscape.with_witnesses()
     axes, starts = landscape.grid.axes, len(set(landscape.starts))
     marginal = row_entropy if len(axes) == 2 else np.asarray
     found = {"S(u)": start_disagreement(landscape, marginal)}

@@ -154,8 +154,9 @@ def _groups(landscape: Landscape) -> Check:
 
 
 def _starts(landscape: Landscape) -> Check:
-    names = ", ".join(sorted(set(landscape.starts)))
-    if len(set(landscape.starts)) < 2:
+    starts = set(landscape.with_witnesses().starts)
+    names = ", ".join(sorted(starts))
+    if len(starts) < 2:
         return Check("starts", True, f"all started alike ({names})", "")
     compared = {name: result for name, (_, result) in compare_starts(landscape).items()}
     return _weakest("starts", f"starts {names}", compared)

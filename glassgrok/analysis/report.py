@@ -13,9 +13,10 @@ from glassgrok.analysis.equilibrium import (
     observable_curve,
 )
 from glassgrok.analysis.groups import shared_by_starts
+from glassgrok.analysis.rows import row_entropy, row_mean
 from glassgrok.analysis.verdicts import describe_verdicts
 from glassgrok.grid import Axis
-from glassgrok.landscape import Landscape
+from glassgrok.landscape import Landscape, jackknife
 
 GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 
@@ -122,20 +123,49 @@ def describe_starts(landscape: Landscape) -> list[str]:
         landscape: any.
 
     Returns:
-        A line on what is compared, one on S(u), and of a 2-D landscape one on the equilibrium A.
+        A line on what is compared, one on S(u), and of a 2-D landscape one on the equilibrium A;
+        of umbrella windows where S(u) of each start lies.
     """
-    names = sorted(set(landscape.starts))
+    everyone = landscape.with_witnesses()
+    names = sorted(set(everyone.starts))
     if len(names) < 2:
         return ["Groups did not start from different ends, so their agreement proves nothing."]
     u, units = landscape.grid.axes[0], {"S(u)": " nat", "mean A": ""}
-    shared, known = shared_by_starts(landscape).sum(), np.isfinite(landscape.entropy).sum()
+    shared, known = shared_by_starts(everyone).sum(), np.isfinite(landscape.entropy).sum()
     return [
         f"Groups started from {', '.join(names)}, on the {shared} of {known} bins that all saw:",
         *(
             _agreement(u, name, units[name], comparison, agreement)
             for name, (comparison, agreement) in compare_starts(landscape).items()
         ),
+        *(_witnessed(landscape) if everyone is not landscape else []),
     ]
+
+
+def _witnessed(landscape: Landscape, rows: int = 5) -> list[str]:
+    """S(u) and mean A of what came down from random points, and of each trained start."""
+    axes, everyone = landscape.grid.axes, landscape.with_witnesses()
+    marginal = row_entropy if len(axes) == 2 else np.asarray
+    known = np.flatnonzero(np.isfinite(marginal(landscape.entropy)))
+    if not len(known):
+        return []
+    starts, lines = np.array(everyone.starts), []
+    names = list(dict.fromkeys(everyone.starts))
+    chosen = known[np.linspace(0, len(known) - 1, rows).round().astype(int)]
+    for i in sorted(set(chosen), reverse=True):
+        cells = []
+        for name in names:
+            own = everyone.groups[starts == name]
+            left = [landscape.pool(np.delete(own, g, axis=0)) for g in range(len(own))]
+            error = jackknife(np.array([marginal(s)[i] for s in left]))
+            text = _pm(float(marginal(landscape.pool(own))[i]), float(error), ".0f")
+            if len(axes) == 2:
+                mean = row_mean(landscape.pool(own)[i], axes[1].centers)
+                text += f" (A {mean:.2f})"
+            cells.append(f"{text:>22}")
+        lines.append(f"  {axes[0].centers[i]:13.2f}" + "".join(cells))
+    heading = "".join(f"{name:>22}" for name in names)
+    return [f"  S(u) in nats of each start, at\n  {_name(axes[0]):>13}{heading}", *lines]
 
 
 def _agreement(u: Axis, quantity: str, unit: str, comparison, agreement: Agreement) -> str:

@@ -88,7 +88,8 @@ def _walkers(path: Path, config: configs.Config) -> tuple[np.ndarray, np.ndarray
         )
     if config.umbrella is None:  # tiles x walkers of a tile
         group = np.repeat(np.arange(len(position)) % config.sampler.groups, position.shape[1])
-    else:  # windows x groups
+    else:  # windows x groups, without the witnesses, which are not in equilibrium
+        position = position[:, : config.umbrella.groups]
         group = np.tile(np.arange(position.shape[1]), len(position))
     return position.reshape(-1, position.shape[-1]), group, found.step
 

@@ -13,7 +13,8 @@ from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.windows import FREE, Windows
 
 OVERLAP = 0.003  # less between neighbours is a gap
-ELSEWHERE = np.exp(-8.0)  # of a window's samples, where only so few can be its own
+ELSEWHERE, SURE = 8.0, 5.0  # -ln of the share of a window's samples that can be its own, if so few
+# are left; and by so many errors of its free energy
 CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
 HALVES = 2
 
@@ -27,7 +28,7 @@ class Sums(NamedTuple):
         values: (2, G, K, axes) sums of the collective variables.
         gap: (2, G, E, 2, 3) sums of w_j - w_i, of its square and of the chance to accept the
             other, of the samples of i and those of j.
-        extras: (X, cells) sums of each extra, of all groups.
+        extras: (X, G, cells) sums of each extra.
     """
 
     counts: np.ndarray
@@ -45,7 +46,7 @@ class Sums(NamedTuple):
             np.zeros((HALVES, groups, count), np.int64),
             np.zeros((HALVES, groups, count, axes)),
             np.zeros((HALVES, groups, len(pairs), 2, 3)),
-            np.zeros((extras, size)),
+            np.zeros((extras, groups, size)),
         )
 
     def add(self, windows: Windows, pairs, cells: Cells, seen: np.ndarray, half: int, group: int):
@@ -56,7 +57,7 @@ class Sums(NamedTuple):
             cells.index(values), return_inverse=True, return_counts=True
         )
         self.counts[half, group, touched] += times
-        for sums, extra in zip(self.extras, np.moveaxis(extras, -1, 0), strict=True):
+        for sums, extra in zip(self.extras[:, group], np.moveaxis(extras, -1, 0), strict=True):
             sums[touched] += np.bincount(place.ravel(), extra.ravel(), len(touched))
         self.size[half, group] += values.shape[1]
         self.values[half, group] += values.sum(axis=1)
@@ -85,6 +86,32 @@ class _Part(NamedTuple):
     points: np.ndarray
 
 
+class _Said(NamedTuple):
+    """What some groups say by themselves.
+
+    Attributes:
+        kept: cells that hold samples.
+        total: (K,) free energies by integration.
+        solved: all windows at once.
+        overlap: (1 + E,) of neighbours, the uniform draws first, to be compared with 1/2.
+        entropy, error: over the grid.
+        groups: their pseudovalues.
+        halves: of the counted time, likewise.
+        total_error, f_error: (K,).
+    """
+
+    kept: np.ndarray
+    total: np.ndarray
+    solved: mbar.Solution
+    overlap: np.ndarray
+    entropy: np.ndarray
+    error: np.ndarray
+    groups: np.ndarray
+    halves: np.ndarray
+    total_error: np.ndarray
+    f_error: np.ndarray
+
+
 def estimate(
     grid: Grid,
     windows: Windows,
@@ -96,7 +123,9 @@ def estimate(
     starts: tuple[str, ...],
     **told,
 ) -> Landscape:
-    """The Landscape of all groups, with errors from leaving out one at a time.
+    """The Landscape of the first start's groups, with errors from leaving out one at a time.
+
+    The groups of each other start are solved by themselves, as witnesses.
 
     Args:
         grid, windows: as sampled.
@@ -105,33 +134,93 @@ def estimate(
         cells: of the counts.
         sums: of the windows.
         names: of the extras.
-        starts: (G,) what each group started from.
+        starts: (G,) what each group started from, alike ones side by side.
         **told: fields of Umbrella that are not estimated.
+
+    Raises:
+        FloatingPointError: windows of the first start's groups do not overlap.
+    """
+    members = {name: [g for g, own in enumerate(starts) if own == name] for name in starts}
+    first, *others = members
+    given = windows, uniform, pairs, cells, sums
+    said = _solved(grid, *given, members[first])
+    witnesses = [_witnesses(grid, *given, members[name]) for name in others]
+    joined, scale = _scale(windows, pairs)
+    counts, size, values = (
+        a[:, members[first]].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.values)
+    )
+    bins = cells.bins(grid, np.arange(len(counts)))
+    visits = np.bincount(bins[bins >= 0], counts[bins >= 0], grid.size).astype(np.int64)
+    extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
+    means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
+    return Landscape(
+        grid=grid,
+        entropy=said.entropy,
+        entropy_error=said.error,
+        visits=visits.reshape(grid.shape),
+        groups=said.groups,
+        starts=(first,) * len(members[first]),
+        extras=dict(zip(names, means, strict=True)),
+        normalised=True,
+        umbrella=Umbrella(
+            halves=said.halves,
+            witnesses=np.concatenate([np.zeros((0, *grid.shape)), *witnesses]),
+            witness_starts=np.array(starts[len(members[first]) :], dtype=object),
+            center=windows.center,
+            stiffness=windows.stiffness,
+            mean=values / size[:, None],
+            row=windows.row,
+            column=windows.column,
+            dt=windows.dt,
+            free_energy=said.solved.f[1:],
+            free_energy_error=said.f_error,
+            integral=said.total,
+            integral_error=said.total_error,
+            pairs=pairs,
+            overlap=said.overlap[1:],
+            weakest=_weakest(joined, said.overlap * scale),
+            **told,
+        ),
+    )
+
+
+def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of ensembles, the uniform one first, and by what their overlaps are to be multiplied.
+
+    A column can cover no more than its share of a window that is free along A.
+    """
+    columns = max(windows.column.max() + 1, 1)
+    joined = np.concatenate([[[0, 1]], 1 + pairs])
+    return joined, np.append(1.0, np.where(_across(windows, pairs), columns, 1.0))
+
+
+def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, members) -> np.ndarray:
+    """(n, ...) pseudovalues of groups that S is not made of; NaN where nothing follows from them.
+
+    They may be in the wrong place altogether, which is no fault of the landscape.
+    """
+    try:
+        return _solved(grid, windows, uniform, pairs, cells, sums, members).groups
+    except (ValueError, FloatingPointError):
+        return np.full((len(members), *grid.shape), np.nan)
+
+
+def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: list[int]) -> _Said:
+    """What some groups say, and with each of them left out.
 
     Raises:
         FloatingPointError: windows do not overlap.
     """
-    groups, drawn = sums.counts.shape[1], cells.index(uniform)
-    everyone, both = list(range(groups)), list(range(HALVES))
-
-    def part(chosen, halves=both) -> _Part:
-        return _part(sums, drawn, chosen, halves)
-
-    def integral(one: _Part) -> np.ndarray:
-        return _integral(windows, pairs, one, cells.middles(one.points))
-
-    joined = np.concatenate([[[0, 1]], 1 + pairs])
-    kept, total, found = examine(windows, uniform, pairs, cells, sums)
+    drawn, both = cells.index(uniform), list(range(HALVES))
+    kept, total, total_error, found = examine(windows, uniform, pairs, cells, sums, members)
     solved = mbar.solve(found, np.append(0.0, total))
+    joined, scale = _scale(windows, pairs)
     overlap = mbar.overlaps(solved, joined)
-    # A column can cover no more than its share of a window that is free along A.
-    columns = max(windows.column.max() + 1, 1)
-    scale = np.append(1.0, np.where(_across(windows, pairs), columns, 1.0))
     _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
+    near, bins = mbar.nearby(solved), cells.bins(grid, kept)
 
-    near = mbar.nearby(solved)
-
-    def again(one: _Part) -> mbar.Replicate | None:
+    def again(chosen, halves=both) -> mbar.Replicate | None:
+        one = _part(sums, drawn, chosen, halves)
         try:
             return mbar.solve_again(near, one.counts[kept], one.size)
         except (ValueError, FloatingPointError):
@@ -142,50 +231,30 @@ def estimate(
             return np.full(grid.shape, np.nan)
         with np.errstate(divide="ignore"):
             log = np.log(one.found.total) + one.log_weight
-        return _summed(cells.bins(grid, kept), log, grid.size).reshape(grid.shape)
+        return _summed(bins, log, grid.size).reshape(grid.shape)
 
-    others = [[h for h in everyone if h != g] for g in everyone]
-    left = [part(some) for some in others]
-    without = [again(one) for one in left]
+    others = [[h for h in members if h != g] for g in members]
+    without = [again(some) for some in others]
     entropy, missing = surface(solved), np.array([surface(one) for one in without])
     halves = [
         _pseudovalues(
-            surface(again(part(everyone, [half]))),
-            np.array([surface(again(part(some, [half]))) for some in others]),
+            surface(again(members, [half])),
+            np.array([surface(again(some, [half])) for some in others]),
         )
         for half in both
     ]
-    bins = cells.bins(grid, np.arange(sums.counts.shape[2]))
-    visits = np.bincount(bins[bins >= 0], sums.counts.sum(axis=(0, 1))[bins >= 0], grid.size)
-    mean = sums.values.sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[:, None]
-    return Landscape(
-        grid=grid,
+    f = np.array([np.nan * total if one is None else one.f[1:] for one in without])
+    return _Said(
+        kept=kept,
+        total=total,
+        solved=solved,
+        overlap=overlap,
         entropy=entropy,
-        entropy_error=jackknife(missing),
-        visits=visits.astype(np.int64).reshape(grid.shape),
+        error=jackknife(missing),
         groups=_pseudovalues(entropy, missing),
-        starts=starts,
-        extras=_means(cells.bins(grid, kept), grid, solved, kept, sums, names),
-        normalised=True,
-        umbrella=Umbrella(
-            halves=np.array(halves),
-            center=windows.center,
-            stiffness=windows.stiffness,
-            mean=mean,
-            row=windows.row,
-            column=windows.column,
-            dt=windows.dt,
-            free_energy=solved.f[1:],
-            free_energy_error=jackknife(
-                np.array([np.nan * total if one is None else one.f[1:] for one in without])
-            ),
-            integral=total,
-            integral_error=jackknife(np.array([integral(one) for one in left])),
-            pairs=pairs,
-            overlap=overlap[1:],
-            weakest=_weakest(joined, overlap * scale),
-            **told,
-        ),
+        halves=np.array(halves),
+        total_error=total_error,
+        f_error=jackknife(f),
     )
 
 
@@ -207,19 +276,18 @@ def _part(sums: Sums, drawn: np.ndarray, chosen: list[int], halves: list[int]) -
     return _Part(counts, np.append(len(points), size), gap, points)
 
 
-def _means(bins, grid: Grid, solved: mbar.Solution, kept, sums: Sums, names) -> dict:
-    """Mean of each extra over the bins; uniform draws, of which none were taken, have no say."""
-    counts = sums.counts.sum(axis=(0, 1))[kept]
+def _means(bins, grid: Grid, solved: mbar.Solution, counts, extras) -> list[np.ndarray]:
+    """Means of extras, given their sums over cells, over the bins that these lie in.
+
+    Uniform draws, of which none were taken, have no say.
+    """
     inside = (bins >= 0) & (counts > 0)
     log = (np.log(solved.found.total) + solved.log_weight)[inside]
-    bins, kept, counts = bins[inside], kept[inside], counts[inside]
+    bins, counts = bins[inside], counts[inside]
     weight = np.exp(log - _summed(bins, log, grid.size)[bins])
-    result = {}
-    for name, extra in zip(names, sums.extras, strict=True):
-        mean = np.bincount(bins, weight * extra[kept] / counts, grid.size)
-        seen = np.bincount(bins, minlength=grid.size) > 0
-        result[name] = np.where(seen, mean, np.nan).reshape(grid.shape)
-    return result
+    seen = np.bincount(bins, minlength=grid.size) > 0
+    means = [np.bincount(bins, weight * extra[inside] / counts, grid.size) for extra in extras]
+    return [np.where(seen, mean, np.nan).reshape(grid.shape) for mean in means]
 
 
 def _rows(windows: Windows, middles: np.ndarray, part: slice) -> np.ndarray:
@@ -229,6 +297,16 @@ def _rows(windows: Windows, middles: np.ndarray, part: slice) -> np.ndarray:
     for k in range(max(start, 1), stop):
         rows[k - start] = windows.potential(np.array([k - 1]), middles[None])[0]
     return rows
+
+
+def _integrals(windows: Windows, pairs, cells: Cells, sums: Sums, drawn, members: list[int]):
+    """(K,) free energies by integration, and their errors from leaving out one group at a time."""
+    every = list(range(HALVES))
+    found = []
+    for chosen in (members, *([h for h in members if h != g] for g in members)):
+        part = _part(sums, drawn, chosen, every)
+        found.append(_integral(windows, pairs, part, cells.middles(part.points)))
+    return found[0], jackknife(np.array(found[1:]))
 
 
 def _integral(windows: Windows, pairs, part: _Part, points: np.ndarray) -> np.ndarray:
@@ -270,38 +348,45 @@ def _tree(windows: Windows, pairs: np.ndarray) -> list[tuple[int, int, int, int]
 
 
 def examine(
-    windows: Windows, uniform: np.ndarray, pairs: np.ndarray, cells: Cells, sums: Sums
-) -> tuple[np.ndarray, np.ndarray, mbar.Counts]:
+    windows: Windows,
+    uniform: np.ndarray,
+    pairs: np.ndarray,
+    cells: Cells,
+    sums: Sums,
+    members: list[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, mbar.Counts]:
     """Whether free energies can follow: also where a run is half done, and not when all is spent.
 
     Args:
         windows, uniform, pairs, cells, sums: as of `estimate`.
+        members: groups that it is asked of.
 
     Returns:
-        The cells that hold samples, free energies by integration, and what is to be solved.
+        The cells that hold samples, free energies by integration and their errors, and what is to
+        be solved.
 
     Raises:
         FloatingPointError: windows do not overlap, or hold their walkers where they do not belong.
     """
-    _stop_where_there_is_a_gap(windows, pairs, sums)
-    halves, groups = (list(range(n)) for n in sums.counts.shape[:2])
-    whole = _part(sums, cells.index(uniform), groups, halves)
+    drawn, both = cells.index(uniform), list(range(HALVES))
+    whole = _part(sums, drawn, members, both)
+    _stop_where_there_is_a_gap(windows, pairs, whole)
     kept = np.flatnonzero(whole.counts)
     middles = cells.middles(kept)
-    total = _integral(windows, pairs, whole, cells.middles(whole.points))
+    total, error = _integrals(windows, pairs, cells, sums, drawn, members)
     found = mbar.Counts(whole.counts[kept], whole.size, lambda rows: _rows(windows, middles, rows))
-    _stop_where_windows_are_elsewhere(windows, middles, found, total)
-    return kept, total, found
+    _stop_where_windows_are_elsewhere(windows, middles, found, total, error)
+    return kept, total, error, found
 
 
-def _stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, sums: Sums) -> None:
+def _stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, part: _Part) -> None:
     """Where samples of no two neighbours could be each other's there is nothing to solve."""
     joined = np.concatenate([[[0, 1]], 1 + pairs])
-    chance = np.append(1.0, _chance(windows, pairs, sums))
+    chance = np.append(1.0, _chance(windows, pairs, part))
     _stop_where_windows_part(windows, joined, chance, CHANCE)
 
 
-def _chance(windows: Windows, pairs: np.ndarray, sums: Sums) -> np.ndarray:
+def _chance(windows: Windows, pairs: np.ndarray, part: _Part) -> np.ndarray:
     """(E,) about the chance that neighbours exchange.
 
     e^(-d²/4) where they lie d widths apart, with <w_j - w_i>_i - <w_j - w_i>_j for d²: of two
@@ -309,7 +394,7 @@ def _chance(windows: Windows, pairs: np.ndarray, sums: Sums) -> np.ndarray:
     energies. Of a window that is free along A and a column, alike along u, the mean chance that
     each accepts the other's samples.
     """
-    moments = sums.gap.sum(axis=(0, 1)) / sums.size.sum(axis=(0, 1))[pairs][..., None]
+    moments = part.gap / part.size[1:][pairs][..., None]
     squared = np.maximum(moments[:, 0, 0] - moments[:, 1, 0], 0.0)
     return np.where(
         _across(windows, pairs), np.sqrt(moments[..., 2].prod(axis=1)), np.exp(-squared / 4)
@@ -340,15 +425,18 @@ def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, leas
     )
 
 
-def _stop_where_windows_are_elsewhere(windows: Windows, middles, found: mbar.Counts, f) -> None:
+def _stop_where_windows_are_elsewhere(
+    windows: Windows, middles, found: mbar.Counts, f: np.ndarray, error: np.ndarray
+) -> None:
     """Where a soft window's equilibrium is another phase, and its walkers have not gone there.
 
     Free energies by integration do not know of that phase. With them such a window claims the
     samples of others there, which are left with next to none: nothing makes these consistent.
     """
-    ratio = mbar.expected(found, np.append(0.0, f))[1:] / found.size[1:]
-    robbed = int(np.argmin(ratio))
-    if ratio[robbed] > ELSEWHERE:
+    left = np.log(mbar.expected(found, np.append(0.0, f))[1:] / found.size[1:])
+    left = left + SURE * np.nan_to_num(error)
+    robbed = int(np.argmin(left))
+    if left[robbed] > -ELSEWHERE:
         return
     away = windows.stiffness[robbed] * (middles - windows.mean[robbed]) ** 2
     there = int(np.argmin(away.sum(axis=1)))

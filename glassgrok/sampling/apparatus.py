@@ -16,7 +16,7 @@ from glassgrok.engine.restrained import Restraint
 from glassgrok.engine.walkers import Walkers
 from glassgrok.grid import Grid
 from glassgrok.sampling.config import UmbrellaConfig
-from glassgrok.sampling.starts import of_groups, points_of
+from glassgrok.sampling.starts import points_of
 from glassgrok.system import System
 
 LOST = 0.1  # share of the walkers that may become NaN in one stretch
@@ -47,8 +47,15 @@ class Apparatus(NamedTuple):
     starts: tuple[tuple[str, np.ndarray], ...]
 
     def group_starts(self) -> tuple[str, ...]:
-        """What each group starts from."""
-        return of_groups(self.starts, self.config.groups)
+        """What each group starts from: random points, then each trained start."""
+        names = (name for name, _ in self.starts)
+        return ("random",) * self.config.groups + tuple(
+            name for name in names for _ in range(self.config.witnesses)
+        )
+
+    def trained(self) -> np.ndarray:
+        """(G,) whether a group is a witness, that starts from a trained point."""
+        return np.arange(len(self.group_starts())) >= self.config.groups
 
 
 def build(
@@ -65,7 +72,7 @@ def build(
     Args:
         system, grid, config: what to sample, where and how.
         key: a JAX key, for the shapes of the parameters only.
-        starts: name -> params of trained points that some of the groups start from.
+        starts: name -> params of trained points that groups of witnesses start from.
         devices: number of devices, or None for as many as divide the groups.
         spread: how they share the work; see `Devices`.
 
@@ -78,7 +85,8 @@ def build(
             "Box or a Shell."
         )
     flat = flatten(system, grid, key)
-    chosen = engine_devices.choose(config.groups, devices, spread)
+    groups = config.groups + config.witnesses * len(starts or {})
+    chosen = engine_devices.choose(groups, devices, spread)
 
     example = np.zeros(flat.size, np.float32)
     draw = jax.vmap(lambda key: flat.domain.draw(key, example))
@@ -97,7 +105,8 @@ def build(
 
 def uniform_points(apparatus: Apparatus, count: int, key) -> np.ndarray:
     """(groups, count, D) points of the domain."""
-    return np.asarray(apparatus.draw(jax.random.split(key, (apparatus.config.groups, count))))
+    groups = len(apparatus.group_starts())
+    return np.asarray(apparatus.draw(jax.random.split(key, (groups, count))))
 
 
 def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
@@ -106,10 +115,10 @@ def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
     Raises:
         ValueError: they are mostly not finite, or do not vary, or have no gradient.
     """
-    config, found = apparatus.config, []
-    each = min(32, -(-config.draws // config.groups))
+    config, found, groups = apparatus.config, [], len(apparatus.group_starts())
+    each = min(32, -(-config.draws // groups))
     examined = apparatus.devices.map(survey(apparatus.flat))
-    for k, part in enumerate(jax.random.split(key, -(-config.draws // (each * config.groups)))):
+    for k, part in enumerate(jax.random.split(key, -(-config.draws // (each * groups)))):
         points = apparatus.devices.scatter(uniform_points(apparatus, each, part))
         if k == 0:
             seen = apparatus.devices.gather(examined(points))

@@ -203,13 +203,15 @@ class UmbrellaConfig:
     """How umbrella windows are laid and sampled.
 
     Attributes:
-        groups: independent groups, each with a walker in every window.
+        groups: independent groups, each with a walker in every window; S is what they say.
+        witnesses: more such groups for each trained start. They begin far from equilibrium, so S
+            is not made of them: where they agree with the others, that was long enough.
         steps: of each walker once all windows are laid.
         settle: share of them that is not counted.
         block: steps between two exchanges.
         rung_steps: of each rung on the way down, where S' and the widths come from.
         spread_steps: of all columns while they are drawn apart along A; half of them at rest there.
-        level_steps: of all columns at each rung on the way up.
+        level_steps: of all columns at each rung, on the way down and up.
         spread: distance of rungs, in standard deviations of u under the restraint.
         rigidity: stiffness of rungs in units of S', at least, above a jump and in it. Where S'
             falls steeply rungs get more as soon as they find it. Without a jump 2 is enough.
@@ -225,6 +227,7 @@ class UmbrellaConfig:
     """
 
     groups: int = 8
+    witnesses: int = 3
     steps: int = 4_000
     settle: float = 0.2
     block: int = 50
@@ -246,8 +249,11 @@ class UmbrellaConfig:
         for name in (*counts, "draws", "sweepers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
-        if self.groups < 2:
-            raise ValueError(f"groups must be at least 2 for errors, but is {self.groups}.")
+        for name in ("groups", "witnesses"):
+            if getattr(self, name) < 2:
+                raise ValueError(
+                    f"{name} must be at least 2 for errors, but is {getattr(self, name)}."
+                )
         if not 0 <= self.settle < 1:
             raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
         for name in ("spread", "rigidity"):

@@ -1,12 +1,13 @@
 """Absolute entropy of low losses: umbrella windows from the whole domain down.
 
 1. Uniform draws give S where random points lie.
-2. `sweep` puts windows along u, down to the lowest u of the grid, and on the grid along A too. Each
-   holds its walkers by a harmonic restraint, and overlaps with its neighbours.
+2. `sweep` puts windows along u, down to the lowest u of the grid, and `columns` on the grid along A
+   too. Each holds its walkers by a harmonic restraint, and overlaps with its neighbours.
 3. All windows run at once, one walker of each group in each; neighbours are exchanged between
    blocks. S follows from all samples together (`mbar`), as ln of the fraction of the domain.
 
-Groups that begin at opposite ends, memorising and generalising, tell whether this was long enough.
+Groups that began at random points make S. Those that began at the other end, memorising and
+generalising, are its witnesses: they tell whether this was long enough.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from glassgrok.engine.devices import Devices
 from glassgrok.engine.walkers import Walkers
 from glassgrok.grid import Grid
 from glassgrok.landscape import Landscape
-from glassgrok.sampling import absolute, sweep
+from glassgrok.sampling import absolute, columns, sweep
 from glassgrok.sampling.absolute import HALVES, Sums
 from glassgrok.sampling.apparatus import (
     Apparatus,
@@ -34,7 +35,8 @@ from glassgrok.sampling.sweep import Laying, Rungs
 from glassgrok.sampling.windows import Windows, neighbours
 from glassgrok.system import System
 
-COOL, SPREAD, WARM, WINDOWS, DONE = STAGES = ("cool", "spread", "warm", "windows", "done")
+STAGES = ("cool", "spread", "level", "warm", "windows", "done")
+COOL, SPREAD, LEVEL, WARM, WINDOWS, DONE = STAGES
 
 
 class Places(NamedTuple):
@@ -92,7 +94,7 @@ class Report(NamedTuple):
     """What a rung or a block showed.
 
     Attributes:
-        stage: "cool", "spread", "warm" or "windows".
+        stage: "cool", "spread", "level", "warm" or "windows".
         step: walker-steps done in all.
         total: walker-steps in all, 0 while it is not known how many windows there will be.
         rungs, windows: found so far.
@@ -208,7 +210,7 @@ def advance(
         FloatingPointError: walkers became NaN.
     """
     keys = jax.random.split(key, 3)
-    while STAGES[state.stage] in (COOL, SPREAD, WARM):
+    while STAGES[state.stage] in (COOL, SPREAD, LEVEL, WARM):
         before = state.laying.walker_steps
         state = _lay(apparatus, state, keys[0])
         if state.laying.walker_steps > before:  # levels that are known already take no time
@@ -228,14 +230,17 @@ def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
     if stage == COOL:
         laying, last = sweep.cool(apparatus, state.uniform, laying)
         if last:
-            laying, alone = sweep.begin_columns(apparatus, laying, key)
+            laying, alone = columns.begin(apparatus, laying, key)
             stage = WINDOWS if alone else SPREAD
     elif stage == SPREAD:
-        laying, last = sweep.spread(apparatus, laying)
+        laying, last = columns.spread(apparatus, laying)
         if last:
-            laying, stage = laying._replace(done=0), WARM
+            laying, stage = laying._replace(done=0), LEVEL
+    elif stage == LEVEL:
+        laying, last = columns.level(apparatus, laying)
+        stage = WARM if last else LEVEL
     else:
-        laying, last = sweep.warm(apparatus, laying)
+        laying, last = columns.warm(apparatus, laying)
         stage = WINDOWS if last else WARM
     return state._replace(stage=STAGES.index(stage), laying=laying)
 
@@ -243,18 +248,19 @@ def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
 def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
     """Neighbours, cells and devices for the windows that were laid."""
     config, local = apparatus.config, apparatus.devices.local
-    tile = config.groups if config.tile == "auto" else config.tile
-    windows = sweep.laid(state.laying)
+    groups = len(apparatus.group_starts())
+    tile = groups if config.tile == "auto" else config.tile
+    windows = columns.laid(state.laying)
     count, devices = len(windows.row), len(local) * jax.process_count()
     windows = windows._replace(position=np.zeros((count, 0)))
-    tiles = -(-count * config.groups // (tile * devices)) * devices
+    tiles = -(-count * groups // (tile * devices)) * devices
     sets = neighbours(windows)
     return Plan(
         windows=windows,
         sets=sets,
         pairs=np.concatenate([*sets, np.zeros((0, 2), int)]),
         cells=cells_of(apparatus.grid, windows, state.uniform),
-        groups=config.groups,
+        groups=groups,
         devices=Devices(local, tiles, apparatus.devices.spread),
         tile=tile,
     )
@@ -263,8 +269,8 @@ def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
 def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) -> UmbrellaState:
     """A walker of each group in each window."""
     count, axes = plan.windows.center.shape
-    groups, laying = apparatus.config.groups, state.laying
-    start = at_rest(apparatus, sweep.laid(laying).position, key)
+    groups, laying = plan.groups, state.laying
+    start = at_rest(apparatus, columns.laid(laying).position, key)
     rungs = laying.rungs._replace(position=np.zeros(0))
     windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
     pairs = np.zeros(len(plan.pairs))
@@ -327,7 +333,8 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
     _count(state, plan, values, healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
-        absolute.examine(plan.windows, state.uniform, plan.pairs, plan.cells, state.sums)
+        given = plan.windows, state.uniform, plan.pairs, plan.cells, state.sums
+        absolute.examine(*given, list(range(config.groups)))
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
     return state._replace(places=places, stage=STAGES.index(stage))
@@ -475,7 +482,7 @@ def umbrella(
         grid: the bins; its lowest u is where the windows end.
         config: how.
         key: jax.random.key(seed); the same key gives the same landscape, bit for bit.
-        starts: name -> params of trained points that some of the groups start from.
+        starts: name -> params of trained points that groups of witnesses start from.
         devices: number of devices, None for as many as divide the groups.
         on_block: called with the state and the report after each rung and each block.
 

@@ -19,17 +19,21 @@ from glassgrok.sampling.config import UmbrellaConfig
 
 WINDOWS = UmbrellaConfig(
     groups=4,
+    witnesses=2,
     steps=200,
     block=20,
-    rung_steps=300,
+    rung_steps=1000,
     spread_steps=200,
-    level_steps=40,
+    level_steps=80,
     spread=1.0,
     draws=256,
     columns=3,
 )
 SMALL = replace(
-    CONFIG, umbrella=WINDOWS, grid=GridConfig(AxisConfig(-0.5, 0.4, 9), AxisConfig(0.0, 1.0, 5))
+    CONFIG,
+    umbrella=WINDOWS,
+    trained_starts=("memorising",),
+    grid=GridConfig(AxisConfig(-0.5, 0.4, 9), AxisConfig(0.0, 1.0, 5)),
 )
 
 
@@ -43,17 +47,20 @@ def test_a_run_leaves_an_absolute_landscape(uninterrupted):
     found = Landscape.load(uninterrupted / "landscape.nc")
     assert found.normalised
     assert found.fraction(u_below=0.0)[0] < 0
+    assert found.starts == ("random",) * 4
+    assert list(found.umbrella.witness_starts) == ["memorising"] * 2
     assert set(found.extras) == {"ln_test_loss", "test_accuracy", "train_accuracy"}
     about = folders.read_provenance(uninterrupted)
     assert about["walker_steps"] == found.attributes["walker_steps"]
     lines = folders.read_metrics(uninterrupted)
-    assert {line["stage"] for line in lines} == {"cool", "spread", "warm", "windows"}
+    stages = ("starts", "cool", "spread", "level", "warm", "windows")
+    assert tuple(dict.fromkeys(line["stage"] for line in lines)) == stages
     assert lines[-1]["step"] == lines[-1]["total"]
 
 
 def test_stopped_in_every_stage_the_result_is_the_same(uninterrupted, tmp_path):
     folder = tmp_path / "run"
-    for i, stage in enumerate(("cool", "spread", "warm", "windows")):
+    for i, stage in enumerate(("cool", "spread", "level", "warm", "windows")):
         number = (signal.SIGTERM, signal.SIGINT)[i % 2]
         with pytest.raises(Stopped) as stop:
             run(folder, SMALL, resume=i > 0, on_progress=stop_at(stage, 2, number))

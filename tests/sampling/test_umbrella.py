@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import glassgrok as gg
+from glassgrok.analysis.agreement import compare_starts
 from glassgrok.sampling import sweep
 from glassgrok.sampling.absolute import (
     Sums,
     _chance,
+    _part,
     _stop_where_there_is_a_gap,
     _tree,
     examine,
@@ -93,10 +95,16 @@ def test_an_extra_that_is_not_finite_is_no_lost_walker():
 
 def test_trained_starts_have_groups_of_their_own():
     starts = {"low": np.full(10, 0.05, np.float32)}
-    found = gg.umbrella(WELL, GRID, SMALL, KEY, starts)
-    assert found.starts == ("random", "low", "random", "low")
+    found = gg.umbrella(WELL, GRID, replace(SMALL, witnesses=3), KEY, starts)
+    assert found.starts == ("random",) * 4
     assert found.groups.shape == (4, 9)
     assert np.isfinite(found.fraction(-1.0)).all()
+    everyone = found.with_witnesses()
+    assert everyone.starts == ("random",) * 4 + ("low",) * 3
+    assert everyone.groups.shape == (7, 9)
+    comparison, agreement = compare_starts(found)["S(u)"]
+    assert agreement.passed
+    assert 0 < comparison[0].max() < 1
 
 
 def test_walkers_that_do_not_arrive_are_told_of():
@@ -165,15 +173,15 @@ def steep(apart: float, slope: float = 300.0, stiffness: float = 900.0):
     sums = Sums.empty(1, windows, pairs, cells, 0)
     seen = mean[:, None] + width * random.normal(size=(2, 20_000, 1))
     sums.add(windows, pairs, cells, seen, 0, 0)
-    return windows, pairs, sums
+    return windows, pairs, _part(sums, np.zeros(1, int), [0], [0, 1])
 
 
 @pytest.mark.parametrize("apart", [1.0, 2.0, 4.0])
 def test_the_chance_to_exchange_knows_nothing_of_free_energies(apart):
     """Where S is steep w is 50 nats at the mean of its own window, and differs by nats."""
-    windows, pairs, sums = steep(apart)
-    np.testing.assert_allclose(_chance(windows, pairs, sums), np.exp(-(apart**2) / 4), rtol=0.05)
-    _stop_where_there_is_a_gap(windows, pairs, sums)
+    windows, pairs, part = steep(apart)
+    np.testing.assert_allclose(_chance(windows, pairs, part), np.exp(-(apart**2) / 4), rtol=0.05)
+    _stop_where_there_is_a_gap(windows, pairs, part)
 
 
 def test_a_gap_of_seven_widths_is_one():
@@ -199,13 +207,14 @@ def stays_below(soft: float):
     windows = Windows(*table, np.zeros((len(mean), 1, 3)))
     pairs, uniform = np.stack([rows[:-1], rows[1:]], axis=1), drawn(entropy, 4000)
     cells = cells_of(gg.Grid(gg.Axis("u", -2.0, 0.5, 25)), windows, uniform)
-    seen = []
-    for m, c, k in zip(mean, center, stiffness, strict=True):
-        near = (points < -0.2) | (m > -0.3)
-        seen.append(drawn(np.where(near, entropy - k * (points - c) ** 2 / 2, -1e9), 2000))
-    sums = Sums.empty(1, windows, pairs, cells, 0)
-    sums.add(windows, pairs, cells, np.array(seen), 0, 0)
-    return windows, uniform, pairs, cells, sums
+    sums = Sums.empty(2, windows, pairs, cells, 0)
+    for group in range(2):
+        seen = []
+        for m, c, k in zip(mean, center, stiffness, strict=True):
+            near = (points < -0.2) | (m > -0.3)
+            seen.append(drawn(np.where(near, entropy - k * (points - c) ** 2 / 2, -1e9), 2000))
+        sums.add(windows, pairs, cells, np.array(seen), 0, group)
+    return windows, uniform, pairs, cells, sums, [0, 1]
 
 
 def test_walkers_that_stay_in_the_wrong_phase_are_seen():
