@@ -67,7 +67,7 @@ def build(
     devices: int | None = None,
     spread: engine_devices.Spread = "jit",
 ) -> Apparatus:
-    """Prepare; while windows are laid the walkers of a group are one tile.
+    """Prepare.
 
     Args:
         system, grid, config: what to sample, where and how.
@@ -174,20 +174,50 @@ def hold(apparatus: Apparatus, walkers: Walkers, restraint: Restraint, steps: in
 
     Walkers that were lost begin again where another of their group is.
     """
-    devices, config = apparatus.devices, apparatus.config
-    parts = devices.split(devices.scatter(walkers))
-    held, seen = devices.split(devices.scatter(restraint)), []
+    config, shape = apparatus.config, walkers.position.shape[:2]
+    devices, tile = spread_out(apparatus, shape[0] * shape[1])
+    parts = devices.split(devices.scatter(tiled(walkers, devices, tile)))
+    held, seen = devices.split(devices.scatter(tiled(restraint, devices, tile))), []
     for _ in range(-(-steps // config.block)):
         parts, values = apparatus.run(parts, held, np.float32(config.friction), np.int32(step))
         seen.append(devices.join(values))
         step += config.block
     host, seen = devices.gather((devices.join(parts), seen))
-    values = np.concatenate(seen, axis=1)[..., : len(apparatus.grid.axes)]
+    host, values = untiled((host, np.moveaxis(np.concatenate(seen, axis=1), 2, 1)), shape)
+    values = np.moveaxis(values, 1, 2)[..., : len(apparatus.grid.axes)]
     healthy = np.isfinite(values).all(axis=(1, 3))
     if not healthy.all():
         stop_where_too_many_are_lost(healthy, restraint)
         host = _replaced(host, healthy)
     return host, values, step
+
+
+def spread_out(apparatus: Apparatus, count: int) -> tuple[Devices, int]:
+    """Devices for so many walkers, and how many of them are in a tile."""
+    chosen, tile = apparatus.devices, apparatus.config.tile
+    devices = len(chosen.local) * jax.process_count()
+    return Devices(chosen.local, -(-count // (tile * devices)) * devices, chosen.spread), tile
+
+
+def tiled(tree, devices: Devices, tile: int):
+    """(m, n, ...) -> (tiles, tile, ...); the last tiles hold walkers once more, to fill devices."""
+    shape = devices.tiles, tile
+
+    def one(array):
+        flat = array.reshape(-1, *array.shape[2:])
+        return flat[np.arange(np.prod(shape)) % len(flat)].reshape(*shape, *flat.shape[1:])
+
+    return jax.tree.map(one, tree)
+
+
+def untiled(tree, shape: tuple[int, int]):
+    """(tiles, tile, ...) -> (m, n, ...)."""
+
+    def one(array):
+        flat = array.reshape(-1, *array.shape[2:])
+        return flat[: shape[0] * shape[1]].reshape(*shape, *flat.shape[1:])
+
+    return jax.tree.map(one, tree)
 
 
 def _replaced(host: Walkers, healthy: np.ndarray) -> Walkers:

@@ -26,8 +26,11 @@ from glassgrok.sampling.apparatus import (
     Apparatus,
     at_rest,
     build,
+    spread_out,
     stop_where_too_many_are_lost,
+    tiled,
     uniform_values,
+    untiled,
 )
 from glassgrok.sampling.cells import Cells, cells_of
 from glassgrok.sampling.config import UmbrellaConfig
@@ -186,7 +189,7 @@ def restored(apparatus: Apparatus, state: UmbrellaState) -> UmbrellaState:
         return state
     stage = DONE if state.block >= _blocks(apparatus.config) else WINDOWS
     plan = plan_of(apparatus, state)
-    walkers = plan.devices.scatter(_tiled(plan, state.walkers))
+    walkers = _scattered(plan, state.walkers)
     return state._replace(stage=STAGES.index(stage), walkers=walkers)
 
 
@@ -247,13 +250,9 @@ def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
 
 def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
     """Neighbours, cells and devices for the windows that were laid."""
-    config, local = apparatus.config, apparatus.devices.local
-    groups = len(apparatus.group_starts())
-    tile = groups if config.tile == "auto" else config.tile
-    windows = columns.laid(state.laying)
-    count, devices = len(windows.row), len(local) * jax.process_count()
-    windows = windows._replace(position=np.zeros((count, 0)))
-    tiles = -(-count * groups // (tile * devices)) * devices
+    windows, groups = columns.laid(state.laying), len(apparatus.group_starts())
+    windows = windows._replace(position=np.zeros((len(windows.row), 0)))
+    devices, tile = spread_out(apparatus, len(windows.row) * groups)
     sets = neighbours(windows)
     return Plan(
         windows=windows,
@@ -261,7 +260,7 @@ def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
         pairs=np.concatenate([*sets, np.zeros((0, 2), int)]),
         cells=cells_of(apparatus.grid, windows, state.uniform),
         groups=groups,
-        devices=Devices(local, tiles, apparatus.devices.spread),
+        devices=devices,
         tile=tile,
     )
 
@@ -276,7 +275,7 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     pairs = np.zeros(len(plan.pairs))
     return state._replace(
         laying=laying._replace(rungs=rungs, walkers=_blank(Walkers), windows=windows),
-        walkers=plan.devices.scatter(_tiled(plan, start)),
+        walkers=_scattered(plan, start),
         settled=int(np.ceil(apparatus.config.settle * _blocks(apparatus.config))),
         blocks=_blocks(apparatus.config),
         places=Places(
@@ -290,26 +289,14 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     )
 
 
-def _tiled(plan: Plan, tree):
-    """(K, G, ...) -> (tiles, tile, ...); the last tiles hold walkers once more, to fill devices."""
-    shape = plan.devices.tiles, plan.tile
-
-    def tiled(array):
-        flat = array.reshape(-1, *array.shape[2:])
-        return flat[np.arange(np.prod(shape)) % len(flat)].reshape(*shape, *flat.shape[1:])
-
-    return jax.tree.map(tiled, tree)
+def _scattered(plan: Plan, tree):
+    """(K, G, ...) -> tiles on the devices."""
+    return plan.devices.scatter(tiled(tree, plan.devices, plan.tile))
 
 
 def _untiled(plan: Plan, tree):
     """(tiles, tile, ...) -> (K, G, ...)."""
-    count = len(plan.windows.row)
-
-    def untiled(array):
-        flat = array.reshape(-1, *array.shape[2:])
-        return flat[: count * plan.groups].reshape(count, plan.groups, *flat.shape[1:])
-
-    return jax.tree.map(untiled, tree)
+    return untiled(tree, (len(plan.windows.row), plan.groups))
 
 
 def _blocks(config: UmbrellaConfig) -> int:
@@ -321,7 +308,7 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
     config, devices = apparatus.config, plan.devices
     axes = plan.windows.center.shape[1]
     restraint = plan.windows.restraint(state.places.window)
-    held = devices.split(devices.scatter(_tiled(plan, restraint)))
+    held = devices.split(_scattered(plan, restraint))
     friction, step = np.float32(config.friction), np.int32(state.block * config.block)
     walkers, values = apparatus.run(devices.split(state.walkers), held, friction, step)
     values = _untiled(plan, np.moveaxis(devices.gather(devices.join(values)), 2, 1))
@@ -410,7 +397,7 @@ def _rescued(plan: Plan, state: UmbrellaState, healthy: np.ndarray) -> Walkers:
         distance = (((center - center[walker]) * scale) ** 2).sum(axis=1)
         donor = int(np.argmin(np.where(healthy[:, group], distance, np.inf)))
         x[walker, group], v[walker, group] = x[donor, group], -v[donor, group]
-    return plan.devices.scatter(_tiled(plan, host._replace(position=x, velocity=v)))
+    return _scattered(plan, host._replace(position=x, velocity=v))
 
 
 def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Report:
