@@ -1,5 +1,5 @@
 """The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`, `export`,
-`bench`.
+`passage`, `bench`.
 
 What needs JAX is imported where it is used, so that help and simple mistakes are answered at once.
 """
@@ -36,6 +36,7 @@ commands:
   show DIR             the summary of a run, finished or not
   plot DIR             draw the pictures of a run again
   export DIR           networks from a place in the landscape: --u -8 --a 0.95 --count 16
+  passage DIR          how long walkers take from a trained network to A >= --level
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
@@ -132,6 +133,7 @@ def _dispatch(words: list[str]) -> int:
         "show": _show,
         "plot": _plot,
         "export": _export,
+        "passage": _passage,
         "bench": _bench,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -290,6 +292,48 @@ def _export(words: list[str]) -> int:
         f"{options.count} networks of step {found.step:,} in {out}; read them with "
         "flax.serialization.msgpack_restore."
     )
+    return 0
+
+
+def _passage(words: list[str]) -> int:
+    @dataclass(frozen=True)
+    class Options:
+        folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]  # of the run
+        u: float = -5.0  # ln train loss at which the canonical ensemble has its weight
+        level: float = 0.9  # smooth test accuracy that counts as arrived
+        start: Literal["memorising", "generalising"] = "memorising"  # network to begin at
+        steps: int = 20_000  # of each walker, at most
+        walkers: int = 16  # a multiple of 4
+        seed: int = 0  # of the network and of the noise
+
+        def __post_init__(self):
+            if self.walkers < 4 or self.walkers % 4:
+                raise ValueError(f"walkers must be a multiple of 4, but is {self.walkers}.")
+            if self.steps < 1:
+                raise ValueError(f"steps must be at least 1, but is {self.steps}.")
+
+    options = _parse(Options, words, "passage")
+    from glassgrok.engine import folder
+
+    path = folder.open_run(options.folder)
+    _begin_jax(Machine(), options.walkers // 4)
+    from glassgrok.engine import passages
+
+    def told(name, done, passed):
+        if sys.stderr.isatty():
+            print(f"\r{name}: step {done:,}, {passed} passed", end="", file=sys.stderr)
+
+    found, how = passages.passages(
+        path, options.u, options.level, options.start, options.steps, options.walkers,
+        options.seed, told,
+    )  # fmt: skip
+    print("\n".join(passages.describe(found, options.start, options.level)))
+    asked = {k: v for k, v in vars(options).items() if k != "folder"}
+    numbers = {
+        name: {"steps": [None if s != s else int(s) for s in one.steps], "limit": one.limit}
+        for name, one in found.items()
+    }
+    folder.write_json(path / "passage.json", asked | how | {"passages": numbers})
     return 0
 
 

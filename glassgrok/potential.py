@@ -90,3 +90,20 @@ def floored(table: np.ndarray, depth: float) -> np.ndarray:
     if table.ndim == 1:
         return table
     return np.maximum(table, table.max(axis=1, keepdims=True) - depth)
+
+
+def of_entropy(entropy: np.ndarray, u: np.ndarray, depth: float) -> np.ndarray:
+    """V = S, also where S is NaN: no deeper than `depth` nats below the largest of its row.
+
+    Args:
+        entropy: (nu, nA) nats, NaN where not sampled.
+        u: (nu,) at which rows are; the largest of an empty row is interpolated.
+        depth: nats.
+
+    Returns:
+        (nu, nA) nats.
+    """
+    known = np.where(np.isfinite(entropy), entropy, -np.inf)
+    ridge, seen = known.max(axis=1), np.isfinite(entropy).any(axis=1)
+    ridge = np.interp(u, u[seen], ridge[seen])
+    return np.maximum(known, ridge[:, None] - depth)

@@ -15,7 +15,12 @@ from glassgrok.analysis.equilibrium import (
 from glassgrok.analysis.groups import start_disagreement
 from glassgrok.analysis.report import describe, summary
 from glassgrok.analysis.reweighting import effective_samples, hard_landscape
-from glassgrok.analysis.thermodynamics import Canonical, canonical, microcanonical_beta
+from glassgrok.analysis.thermodynamics import (
+    Canonical,
+    canonical,
+    learning_coefficient,
+    microcanonical_beta,
+)
 from glassgrok.analysis.transitions import (
     Transition,
     generalising_transition,
@@ -42,6 +47,7 @@ __all__ = [
     "generalising_transition",
     "hard_landscape",
     "high_entropy_advantage",
+    "learning_coefficient",
     "learning_transition",
     "marginal_entropy",
     "microcanonical_beta",

@@ -14,6 +14,7 @@ from glassgrok.analysis.equilibrium import (
 )
 from glassgrok.analysis.groups import shared_by_starts
 from glassgrok.analysis.rows import row_entropy, row_mean
+from glassgrok.analysis.thermodynamics import learning_coefficient
 from glassgrok.analysis.verdicts import describe_verdicts
 from glassgrok.grid import Axis
 from glassgrok.landscape import Landscape, jackknife
@@ -39,7 +40,7 @@ def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int =
     if len(landscape.grid.axes) == 1:
         return lines
     curve = equilibrium_curve(landscape)
-    lines += describe_equilibrium(landscape, curve, level)
+    lines += describe_equilibrium(landscape, curve, level) + describe_volume(landscape, level)
     lines += describe_verdicts(landscape, level / 3, level)
     if history is not None:
         one = history.isel(copy=0)
@@ -225,6 +226,43 @@ def describe_equilibrium(
         hard = observable_curve(landscape, "test_accuracy")[lowest]
         lines.append(f"At {bottom} equilibrium gets {hard:.2f} of the test examples right.")
     return lines if trusted[sampled].all() else [*lines, doubtful]
+
+
+def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
+    """How much of the domain fits and generalises, and how it scales with the loss.
+
+    Args:
+        landscape: over u and A.
+        level: smooth test accuracy.
+
+    Returns:
+        A line if S is absolute, and one on the learning coefficient if it is known.
+    """
+    axis, lines = landscape.grid.axes[0], []
+    rows = np.flatnonzero(np.isfinite(landscape.entropy).any(axis=1))
+    if len(rows) < 3:
+        return []
+    third = int(rows[len(rows) // 3])
+    u = float(axis.edges[third + 1])
+    if landscape.normalised:
+        told = f"ln fraction of the domain at {_name(axis)} <= {u:.2f}: "
+        told += _pm(*landscape.fraction(u_below=u), ".1f")
+        if np.isfinite(landscape.entropy[rows[0] : third + 1, _above(landscape, level)]).any():
+            part = _pm(*landscape.fraction(u_below=u, a_above=level), ".1f")
+            told += f"; with A >= {level:g} too: {part}"
+        lines.append(told + ".")
+    try:
+        coefficient, error = (x[third] for x in learning_coefficient(landscape))
+    except ValueError:  # no three rows side by side
+        return lines
+    if np.isfinite(coefficient):
+        told = _pm(float(coefficient), float(error), ".1f")
+        lines.append(f"Learning coefficient dS/d ln L at {axis.centers[third]:.2f}: {told}.")
+    return lines
+
+
+def _above(landscape: Landscape, level: float) -> np.ndarray:
+    return landscape.grid.axes[1].centers >= level
 
 
 def describe_advantage(

@@ -126,6 +126,36 @@ def microcanonical_beta(landscape: Landscape) -> tuple[np.ndarray, np.ndarray]:
     return beta[0], jackknife(beta[1:])
 
 
+def learning_coefficient(landscape: Landscape, floor: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """lambda = dS/d ln(L - L0) = beta (L - L0) + L0/L: how volume scales above the lowest loss.
+
+    S is here ln of the density over ln(L - L0), that over u times 1 - L0/L. Where volume ~ (L - L0)^lambda down to L0 this is the learning coefficient, the real log
+    canonical threshold of Watanabe (2009): d/2 of a regular minimum of d parameters, less of a
+    singular one. Canonically (<L> - L0)/T is the same, the n beta (<L_n> - L0) of local learning
+    coefficients (Lau et al. 2023).
+
+    Args:
+        landscape: its first axis is u = ln L in nats; a second one is summed over.
+        floor: L0, the smallest loss there is.
+
+    Returns:
+        (nu,) lambda at the bin centres and (nu,) its standard error; NaN in rows outside of all
+        stretches of 3 sampled rows.
+
+    Raises:
+        ValueError: floor is not below all rows, or fewer than 3 adjacent rows were sampled.
+    """
+    axis = landscape.grid.axes[0]
+    if not 0 <= floor < np.exp(axis.centers[0]):
+        raise ValueError(
+            f"The floor of the loss must be from 0 to below that of the lowest row, "
+            f"{np.exp(axis.centers[0]):.3g}, but is {floor:g}."
+        )
+    beta, error = microcanonical_beta(landscape)
+    loss = np.exp(axis.centers)
+    return beta * (loss - floor) + floor / loss, error * (loss - floor)
+
+
 def _temperatures(temperatures) -> np.ndarray:
     given = np.atleast_1d(np.asarray(temperatures, float))
     if given.ndim != 1:

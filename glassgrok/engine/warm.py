@@ -10,6 +10,7 @@ from glassgrok.config import Config
 from glassgrok.engine import folder as folders
 from glassgrok.engine.checkpoint import Checkpoints
 from glassgrok.landscape import Landscape
+from glassgrok.potential import of_entropy
 from glassgrok.sampling.state import LADDER, Warm
 
 SAME = ("task", "model", "grid")  # sections that both runs must have alike
@@ -56,11 +57,8 @@ def _of_windows(path: Path, config: Config) -> Found:
             f"The run in {path} has no landscape yet; go on with it first: glassgrok resume {path}."
         )
     landscape = Landscape.load(path / folders.LANDSCAPE)
-    known = np.isfinite(landscape.entropy)
-    entropy, u = np.where(known, landscape.entropy, -np.inf), landscape.grid.axes[0].centers
-    ridge, seen = entropy.max(axis=1), known.any(axis=1)
-    ridge = np.interp(u, u[seen], ridge[seen])
-    V = np.maximum(entropy, ridge[:, None] - config.sampler.depth)
+    u = landscape.grid.axes[0].centers
+    V = of_entropy(landscape.entropy, u, config.sampler.depth)
     # The first block of the adaptation measures dt and walls; this dt is safe until then.
     warm = Warm(V, float(landscape.umbrella.dt.min()), np.zeros(len(landscape.grid.axes)))
     return Found(warm, int(landscape.attributes["walker_steps"]))

@@ -233,3 +233,16 @@ def test_empty_and_one_dimensional_landscapes_have_a_report():
     assert "NOT CONVERGED: 1 of 1 checks failed" in text
     assert report.summary(one_axis()).startswith("Sampled: 16 of 16 bins; S ±")
     assert len(report.describe(one_axis(), history())) == 6
+
+
+def test_the_volume_is_told_where_it_is_absolute():
+    """40 nats a unit of u: lambda is 40; a third of the 16 rows ends at u = -5."""
+    found = landscape(noise=0.01)
+    (only,) = report.describe_volume(found)
+    assert only.startswith("Learning coefficient dS/d ln L at -5.25: 40.0 ± 0.")
+    absolute = replace(found, normalised=True, entropy=found.entropy - 1000)
+    absolute = replace(absolute, groups=found.groups - 1000)
+    lines = report.describe_volume(absolute)
+    assert lines[0].startswith("ln fraction of the domain at ln train loss <= -5.00: -1")
+    assert "; with A >= 0.9 too: -12" in lines[0]
+    assert lines[1] == only

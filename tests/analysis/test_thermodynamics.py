@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import digamma, gammainc, gammaln
 
-from glassgrok.analysis import canonical, microcanonical_beta
+from glassgrok.analysis import canonical, learning_coefficient, microcanonical_beta
 from glassgrok.domains import Free
 from glassgrok.dynamics import middle_step
 from glassgrok.grid import Axis, Grid
@@ -336,3 +336,30 @@ def test_canonical_averages_are_those_of_langevin_dynamics():
     assert np.abs((averages.mean(axis=0) - wanted[:, 0]) / error).max() < 5
     # Negative control: 2 % of temperature is far away.
     assert np.abs((averages.mean(axis=0) - wanted[:, 1]) / error).min() > 8
+
+
+@pytest.mark.parametrize(("size", "power"), [(80, 2), (80, 4), (7, 2)])
+def test_the_learning_coefficient_of_regular_and_singular_wells(size, power):
+    """L = |x|^k has lambda = d/k; the same canonically."""
+    wells = landscape(same(harmonic(2 * size / power)))
+    found, error = learning_coefficient(wells)
+    np.testing.assert_allclose(found, size / power, rtol=1e-3)
+    np.testing.assert_allclose(error, 0, atol=1e-6)
+    thermal = canonical(wells, np.exp(-4.0) / size)
+    assert thermal.loss[0] / thermal.temperature[0] == pytest.approx(size / power, rel=1e-2)
+
+
+def test_the_learning_coefficient_above_a_floor():
+    """L = L0 + |x|²/2: with L0 it is d/2 everywhere, without it grows where L comes close."""
+    floor, size, worst = np.exp(-9.5), 20, []
+    for bins in (56, 224):  # S bends within a bin beside the floor
+        axis = Axis("ln_loss", -9.0, 5.0, bins)
+        volume = np.diff((np.exp(axis.edges) - floor) ** (size / 2))
+        wells = landscape(same(np.log(volume)), axis)
+        found, _ = learning_coefficient(wells, floor)
+        worst.append(np.abs(found / (size / 2) - 1)[1:-1].max())
+    assert worst[1] < worst[0] / 4
+    np.testing.assert_allclose(found[1:-1], size / 2, rtol=0.01)
+    assert learning_coefficient(wells)[0][1] > 0.7 * size
+    with pytest.raises(ValueError, match="below that of the lowest row"):
+        learning_coefficient(wells, np.exp(-8.0))

@@ -1,5 +1,6 @@
 """A run with umbrella windows in its folder: stopped, resumed, given more steps."""
 
+import json
 import shutil
 import signal
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from runs import CONFIG, stop_at
 from watched import differing
 
+from glassgrok import cli
 from glassgrok.config import AxisConfig, GridConfig
 from glassgrok.engine import folder as folders
 from glassgrok.engine import warm
@@ -107,3 +109,19 @@ def test_windows_take_no_warm_start_and_need_a_volume():
         replace(SMALL, warm_start="runs/other")
     with pytest.raises(ValueError, match=r"domain\.kind is free"):
         replace(SMALL, domain=replace(SMALL.domain, kind="free"))
+
+
+def test_first_passages_are_told_and_kept(uninterrupted, capsys):
+    words = ["passage", str(uninterrupted), "--u", "-0.1", "--steps", "400", "--walkers", "4"]
+    assert cli.main(words) == 0
+    text = capsys.readouterr().out
+    assert "frozen V = S:" in text
+    assert "of 4 walkers came from memorising to A >= 0.9 within 400 steps" in text
+    found = json.loads((uninterrupted / "passage.json").read_text())
+    assert found["beta"] > 0
+    assert len(found["passages"]["canonical"]["steps"]) == 4
+    assert cli.main(["passage", str(uninterrupted), "--u", "30"]) == 2
+    assert cli.main(["passage", str(uninterrupted), "--walkers", "5"]) == 2
+    told = capsys.readouterr().err
+    assert "multiple of 4, but is 5" in told
+    assert "outside the grid" in told
