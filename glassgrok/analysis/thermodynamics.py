@@ -129,10 +129,11 @@ def microcanonical_beta(landscape: Landscape) -> tuple[np.ndarray, np.ndarray]:
 def learning_coefficient(landscape: Landscape, floor: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """lambda = dS/d ln(L - L0) = beta (L - L0) + L0/L: how volume scales above the lowest loss.
 
-    S is here ln of the density over ln(L - L0), that over u times 1 - L0/L. Where volume ~ (L - L0)^lambda down to L0 this is the learning coefficient, the real log
-    canonical threshold of Watanabe (2009): d/2 of a regular minimum of d parameters, less of a
-    singular one. Canonically (<L> - L0)/T is the same, the n beta (<L_n> - L0) of local learning
-    coefficients (Lau et al. 2023).
+    S is here ln of the density over ln(L - L0), that over u times 1 - L0/L. Where volume
+    ~ (L - L0)^lambda down to L0 this is the learning coefficient, the real log canonical threshold
+    of Watanabe (2009): d/2 of a regular minimum of d parameters, less of a singular one.
+    Canonically (<L> - L0)/T is the same, the n beta (<L_n> - L0) of local learning coefficients
+    (Lau et al. 2023).
 
     Args:
         landscape: its first axis is u = ln L in nats; a second one is summed over.

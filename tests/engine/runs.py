@@ -2,9 +2,10 @@
 
 import os
 import signal
+from dataclasses import replace
 
 from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig
-from glassgrok.sampling.config import SamplerConfig
+from glassgrok.sampling.config import SamplerConfig, UmbrellaConfig
 
 CONFIG = Config(
     task=TaskConfig(modulus=5),
@@ -13,6 +14,25 @@ CONFIG = Config(
     trained_starts=(),
     grid=GridConfig(AxisConfig(-4.0, -0.25, 10), AxisConfig(0.0, 1.0, 5)),
     sampler=SamplerConfig(steps=1500, walkers=16, tile=2, groups=8, block=50, ladder_steps=100),
+)
+
+WINDOWS = UmbrellaConfig(
+    groups=4,
+    witnesses=2,
+    steps=200,
+    block=20,
+    rung_steps=1000,
+    spread_steps=200,
+    level_steps=80,
+    spread=1.0,
+    draws=256,
+    columns=3,
+)
+WITH_WINDOWS = replace(
+    CONFIG,
+    umbrella=WINDOWS,
+    trained_starts=("memorising",),
+    grid=GridConfig(AxisConfig(-0.5, 0.4, 9), AxisConfig(0.0, 1.0, 5)),
 )
 
 

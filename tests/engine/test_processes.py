@@ -8,12 +8,13 @@ import time
 from dataclasses import replace
 
 import pytest
-from runs import CONFIG
+from runs import CONFIG, WITH_WINDOWS
 from watched import Watched, differing, last_line, sessions
 
 from glassgrok import config as configs
 from glassgrok.engine import folder as folders
 from glassgrok.engine import processes
+from glassgrok.engine.run import run
 from glassgrok.training import TrainingConfig
 
 WITHIN = 60  # seconds after which no process may wait for one that is dead
@@ -231,3 +232,16 @@ def test_outside_srun_a_process_works_alone(monkeypatch):
     processes.join(None, None, None)  # the batch script
     assert processes.alone()
     assert processes.first()
+
+
+@pytest.mark.slow  # two minutes; that one process gives these bits when stopped is tested elsewhere
+@pytest.mark.timeout(900)
+def test_windows_of_two_processes_killed_and_resumed(cache, together, tmp_path):
+    file, folder = tmp_path / "windows.yaml", tmp_path / "run"
+    file.write_text(configs.dump(WITH_WINDOWS))
+    two = together(2, ["sample", file, "--out", folder], folder)
+    assert comes_to(two, "level"), log(folder)
+    two[1].kill()
+    assert two[0].end(seconds=WITHIN) == 2, log(folder)
+    assert finish(together(2, ["resume", folder], folder)) == [0, 0], log(folder)
+    assert differing(run(tmp_path / "alone", WITH_WINDOWS), folder) == []

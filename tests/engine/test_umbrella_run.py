@@ -8,40 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import CONFIG, stop_at
+from runs import WINDOWS, WITH_WINDOWS, stop_at
 from watched import differing
 
 from glassgrok import cli
-from glassgrok.config import AxisConfig, GridConfig
 from glassgrok.engine import folder as folders
 from glassgrok.engine import warm
 from glassgrok.engine.run import Stopped, finished, run
 from glassgrok.landscape import Landscape
-from glassgrok.sampling.config import UmbrellaConfig
-
-WINDOWS = UmbrellaConfig(
-    groups=4,
-    witnesses=2,
-    steps=200,
-    block=20,
-    rung_steps=1000,
-    spread_steps=200,
-    level_steps=80,
-    spread=1.0,
-    draws=256,
-    columns=3,
-)
-SMALL = replace(
-    CONFIG,
-    umbrella=WINDOWS,
-    trained_starts=("memorising",),
-    grid=GridConfig(AxisConfig(-0.5, 0.4, 9), AxisConfig(0.0, 1.0, 5)),
-)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(cache, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("reference") / "run", SMALL)
+    return run(tmp_path_factory.mktemp("reference") / "run", WITH_WINDOWS)
 
 
 def test_a_run_leaves_an_absolute_landscape(uninterrupted):
@@ -65,16 +44,16 @@ def test_stopped_in_every_stage_the_result_is_the_same(uninterrupted, tmp_path):
     for i, stage in enumerate(("cool", "spread", "level", "warm", "windows")):
         number = (signal.SIGTERM, signal.SIGINT)[i % 2]
         with pytest.raises(Stopped) as stop:
-            run(folder, SMALL, resume=i > 0, on_progress=stop_at(stage, 2, number))
+            run(folder, WITH_WINDOWS, resume=i > 0, on_progress=stop_at(stage, 2, number))
         assert (stop.value.stage, stop.value.signal) == (stage, number)
-    run(folder, SMALL, resume=True)
+    run(folder, WITH_WINDOWS, resume=True)
     assert differing(uninterrupted, folder) == []
 
 
 def test_nothing_but_more_steps_may_be_changed(uninterrupted):
     with pytest.raises(ValueError, match=r"began with umbrella\.columns 3, but is now to have 4"):
-        run(uninterrupted, replace(SMALL, umbrella=replace(WINDOWS, columns=4)), resume=True)
-    fewer = replace(SMALL, umbrella=replace(WINDOWS, steps=210))
+        run(uninterrupted, replace(WITH_WINDOWS, umbrella=replace(WINDOWS, columns=4)), resume=True)
+    fewer = replace(WITH_WINDOWS, umbrella=replace(WINDOWS, steps=210))
     with pytest.raises(ValueError, match="has done 200; give at least 220"):
         run(uninterrupted, fewer, resume=True)
 
@@ -83,13 +62,13 @@ def test_nothing_but_more_steps_may_be_changed(uninterrupted):
 def test_more_steps_may_be_given(uninterrupted, tmp_path):
     folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     before = Landscape.load(folder / "landscape.nc").visits.sum()
-    run(folder, replace(SMALL, umbrella=replace(WINDOWS, steps=280)), resume=True)
+    run(folder, replace(WITH_WINDOWS, umbrella=replace(WINDOWS, steps=280)), resume=True)
     assert Landscape.load(folder / "landscape.nc").visits.sum() > before
     assert finished(folder)
 
 
 def test_a_flat_histogram_may_begin_with_what_windows_found(uninterrupted):
-    flat = replace(SMALL, umbrella=None)
+    flat = replace(WITH_WINDOWS, umbrella=None)
     found, entropy = warm.read(uninterrupted, flat), Landscape.load(uninterrupted / "landscape.nc")
     V, known = found.warm.entropy, np.isfinite(entropy.entropy)
     assert np.isfinite(V).all()
@@ -106,9 +85,9 @@ def test_a_flat_histogram_may_begin_with_what_windows_found(uninterrupted):
 
 def test_windows_take_no_warm_start_and_need_a_volume():
     with pytest.raises(ValueError, match="take no warm_start"):
-        replace(SMALL, warm_start="runs/other")
+        replace(WITH_WINDOWS, warm_start="runs/other")
     with pytest.raises(ValueError, match=r"domain\.kind is free"):
-        replace(SMALL, domain=replace(SMALL.domain, kind="free"))
+        replace(WITH_WINDOWS, domain=replace(WITH_WINDOWS.domain, kind="free"))
 
 
 def test_first_passages_are_told_and_kept(uninterrupted, capsys):
