@@ -32,7 +32,8 @@ class TaskConfig:
     """Modular arithmetic: which examples there are, and which of them train.
 
     Attributes:
-        operation: one of `tasks.modular.OPERATIONS`.
+        operation: one of `tasks.modular.OPERATIONS`, or a Python expression of x, y and p such as
+            (x + 2*y)**2.
         modulus: p; there are p * p examples.
         train_fraction: share of the examples that trains.
         seed: seed of the split.

@@ -1,7 +1,10 @@
 """Modular arithmetic: the binary operations on Z_p of Power et al. and Zhang et al."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from glassgrok.tasks.expression import expression
 from glassgrok.tasks.task import Task, split
 
 
@@ -35,15 +38,19 @@ def _is_prime(p: int) -> bool:
     return p > 1 and all(p % k for k in range(2, int(p**0.5) + 1))
 
 
-def _canonical(operation: str) -> str:
-    """The key of OPERATIONS that `operation` means, blanks and ** aside."""
+def _found(operation: str) -> tuple[str, Callable]:
+    """Name and function of an operation: of OPERATIONS, blanks and ** aside, or typed."""
     wanted = operation.replace("**", "^").replace(" ", "")
-    for name in OPERATIONS:
+    for name, function in OPERATIONS.items():
         if name.replace(" ", "") == wanted:
-            return name
-    raise ValueError(
-        f"Unknown operation {operation!r}; choose one of: " + ", ".join(OPERATIONS) + "."
-    )
+            return name, function
+    try:
+        return " ".join(operation.split()), expression(operation)
+    except ValueError as error:
+        raise ValueError(
+            f"Unknown operation {operation!r}: as an expression of x, y and p {error} Choose one "
+            "of: " + ", ".join(OPERATIONS) + "; or type one like (x + 2*y)**2."
+        ) from None
 
 
 def modular(
@@ -52,7 +59,8 @@ def modular(
     """All pairs (x, y) of Z_p with the answer x ∘ y mod p; Zhang et al. (2025), Eq. 1.
 
     Args:
-        operation: a key of `OPERATIONS`; blanks are ignored and ** means ^.
+        operation: a key of `OPERATIONS`, where blanks are ignored and ** means ^, or a Python
+            expression of x, y and p; see `expression`.
         modulus: p, at least 2; prime for the operations that divide.
         train_fraction: share of the pairs that trains.
         seed: seed of the split.
@@ -65,7 +73,7 @@ def modular(
         ValueError: unknown operation, modulus below 2, division by a modulus that is not prime, or
             a split that leaves one side empty.
     """
-    name = _canonical(operation)
+    name, function = _found(operation)
     if modulus < 2:
         raise ValueError(
             f"modulus must be at least 2, but is {modulus}; the papers use 67, 97 and 113."
@@ -77,7 +85,10 @@ def modular(
     x, y = (grid.ravel() for grid in np.meshgrid(*[np.arange(modulus)] * 2, indexing="ij"))
     if name == "x/y":
         x, y = x[y != 0], y[y != 0]
-    labels = OPERATIONS[name](x, y, modulus) % modulus
+    try:
+        labels = function(x, y, modulus) % modulus
+    except ValueError as error:
+        raise ValueError(f"The operation {name!r} is not defined mod {modulus}: {error}") from None
     tokens = np.stack([x, y, np.full_like(x, modulus)], axis=1)
     return Task(
         name=f"{name} mod {modulus}",
