@@ -42,12 +42,14 @@ class Options:
         scale: quick for a net of width 8 in a minute, cpu for three widths in half an hour, paper
             for five.
         work: folder of the runs.
+        p13: finished run of p13.yaml, to take for the width that it has.
         out: folder for the numbers, the figure and the table.
         draw: run nothing, only draw what is there.
     """
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
     work: Path = Path("runs/width")
+    p13: Path | None = None
     out: Path = Path("figures/width")
     draw: bool = False
 
@@ -68,9 +70,12 @@ def config_of(width: int, scale: str) -> configs.Config:
 def measure(width: int, options: Options) -> dict:
     """Run one width, unless that is done, and what came out."""
     where, config = options.work / f"{options.scale}-{width}", config_of(width, options.scale)
+    if options.p13 is not None and width == configs.load(CONFIG).model.d_model:
+        where, config = options.p13, configs.load(options.p13 / folders.CONFIG)
     print(f"Width {width}, in {where}:", flush=True)
     with display() as show:
         runs.run(where, config, resume=where.exists(), on_progress=show)
+    groups = config.umbrella.groups
     landscape, about = Landscape.load(where / "landscape.nc"), folders.read_provenance(where)
     known = np.flatnonzero(np.isfinite(row_entropy(landscape.entropy)))
     lowest, below = known[0], min(BELOW, float(landscape.grid.axes[0].centers[known[1]]))
@@ -95,7 +100,8 @@ def measure(width: int, options: Options) -> dict:
             )
         ),
         "windows": len(landscape.umbrella.row),
-        "walker_steps": int(about["walker_steps"]),
+        # Of the groups that S is made of, without witnesses.
+        "walker_steps": round(about["walker_steps"] * groups / config.tiles),
         "seconds": about["wall_seconds"],
         "mean_error": round(float(np.mean(errors)), 2),
         "drift": _pair(_rise(landscape, int(lowest))),
