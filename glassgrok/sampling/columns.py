@@ -1,27 +1,38 @@
-"""Umbrella windows along A: columns that go down from the jump, and up from trained networks.
+"""Umbrella windows along A: columns drawn apart at each rung, and brought up from trained networks.
 
-1. `spread`: walkers are drawn apart along A, those of random groups at the first rung below the
-   jump, where they still move, those of trained ones at the lowest, where they were trained to.
-2. `level`: rung by rung random groups take their columns down, while trained ones take theirs up,
-   and each leaves a starting point in every window. What cools falls out of equilibrium late and
-   from above, what was trained begins out of it: the two enclose what equilibrium is.
-3. `warm`: above the columns trained groups go on up, one walker each.
+1. `spread`: at the lowest rung the witnesses, which begin at trained networks, are drawn apart.
+2. `level`: rung by rung from there up, each random group is drawn apart from where it came down,
+   which is as near to equilibrium as it has been; witnesses take their columns along. Each group
+   leaves a starting point in every window.
+3. `warm`: above the columns witnesses go on up, one walker of each group.
+
+What came down lags behind equilibrium in one sense, what comes up in the other.
 """
 
+import jax
 import numpy as np
 
 from glassgrok.engine.restrained import Restraint
 from glassgrok.engine.walkers import Walkers
-from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, time_step
+from glassgrok.sampling.apparatus import (
+    Apparatus,
+    at_rest,
+    hold,
+    spread_out,
+    tiled,
+    time_step,
+    untiled,
+)
 from glassgrok.sampling.sweep import Laying, Rungs, appended, beyond_the_jump, moved
-from glassgrok.sampling.windows import FREE, Windows
+from glassgrok.sampling.windows import Windows
 
 GAIN = 0.5  # share of a newly measured slope of S along u, which is noisy
 APART = 3.0  # times a rung's own slope, at most; or walkers that lag behind are pulled ever harder
 BEYOND = 4  # columns beyond each end of the grid: where S is steep a mean lies off its center
 MOST = 64  # columns
 JOINED = 2  # rungs of the grid that have a window free along A, which joins those above to columns
-PARTS = (0.25, 0.25, 0.5)  # of the steps at a level; after each the slopes are measured
+RAMP = 8  # parts of the first half of a level, in which columns are drawn apart
+PARTS = (0.25, 0.25)  # of its steps, after that: the slopes are measured in each
 
 
 def columns(apparatus: Apparatus, rungs: Rungs) -> tuple[np.ndarray, float]:
@@ -54,165 +65,162 @@ def inside(apparatus: Apparatus, rungs: Rungs) -> np.ndarray:
     return np.arange(max(first, beyond_the_jump(rungs)), len(below))
 
 
-def begin(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, bool]:
-    """Each group's walkers where it starts; and whether there is nothing to draw apart."""
+def begin(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, str]:
+    """The witnesses where they start; and what is to be done: "windows", "spread" or "level"."""
     rungs, trained = laying.rungs, apparatus.trained()
     count = 1 + len(columns(apparatus, rungs)[0])
     if count == 1 and not trained.any():
         every = [rungs.window(r) for r in range(len(rungs.slope))]
-        return laying._replace(windows=appended(laying.windows, every)), True
-    first = inside(apparatus, rungs)[0]
-    position = np.stack([rungs.position[first]] * count, axis=1)
-    for g in np.flatnonzero(trained):
-        position[g] = dict(apparatus.starts)[apparatus.group_starts()[g]]
-    ends = rungs.slope[[first, -1]]
-    return laying._replace(
-        walkers=at_rest(apparatus, position, key),
-        begun=apparatus.devices.gather(apparatus.look(apparatus.devices.scatter(position))),
-        slope=np.repeat(ends[:, None], count, axis=1),
+        return laying._replace(windows=appended(laying.windows, every)), "windows"
+    laying = laying._replace(
+        slope=np.full((2, count), rungs.slope[-1]),
+        walkers=_none(rungs.position.shape[-1], count),
         done=0,
-    ), False
+    )
+    if not trained.any():
+        return laying, "level"
+    starts = [dict(apparatus.starts)[name] for name in apparatus.group_starts() if name != "random"]
+    position = np.stack([np.stack(starts)] * count, axis=1)
+    return laying._replace(
+        walkers=at_rest(apparatus, position, key), begun=_looked(apparatus, position)
+    ), "spread"
 
 
-# --- along A --------------------------------------------------------------------------------------
+def _none(size: int, count: int) -> Walkers:
+    empty = np.zeros((0, count, size), np.float32)
+    key = np.asarray(jax.random.key_data(jax.random.key(0)))
+    return Walkers(empty, empty, np.zeros((0, count, *key.shape), key.dtype))
+
+
+def _looked(apparatus: Apparatus, position: np.ndarray) -> np.ndarray:
+    """(groups, n, axes) collective variables."""
+    shape = position.shape[:2]
+    devices, tile = spread_out(apparatus, shape[0] * shape[1])
+    found = devices.gather(apparatus.look(devices.scatter(tiled(position, devices, tile))))
+    return untiled(found, shape)
 
 
 def spread(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:
-    """One block of drawing the columns apart, at both ends; and whether it was the last."""
+    """One block of drawing the witnesses apart; and whether it was the last."""
     part, block = laying.done + 1, apparatus.config.block
     ramp = max(1, round(apparatus.config.spread_steps / 2 / block))
-    ends = _ends(apparatus, laying.rungs, 0)
-    goal = _held(apparatus, laying, ends)
-    share = np.float32(min(part / ramp, 1.0))
-    now = goal._replace(center=laying.begun + (goal.center - laying.begun) * share)
-    now = _with_time_steps(apparatus, laying, now, ends)
+    r, ways = len(laying.rungs.slope) - 1, np.ones(len(laying.walkers.position), int)
+    goal = _held(apparatus, laying, r, ways)
+    now = _on_the_way(goal, laying.begun, part / ramp)
+    now = now._replace(dt=np.full_like(now.dt, _time_step(apparatus, laying, r, now)))
     walkers, values, step = hold(apparatus, laying.walkers, now, block, laying.step)
     laying = moved(laying, walkers, step)._replace(done=part)
     if part > ramp:
-        laying = _learned(apparatus, laying, goal, values, ends)
+        laying = _learned(laying, r, ways, goal, values)
     return laying, part >= 2 * ramp
 
 
-def _ends(apparatus: Apparatus, rungs: Rungs, level: int) -> tuple[int, int]:
-    """The rungs where a level has those that go down and those that go up."""
-    there = inside(apparatus, rungs)
-    return int(there[level]), int(there[-1 - level])
+def _on_the_way(goal: Restraint, begun: np.ndarray, share: float) -> Restraint:
+    center = begun + (goal.center - begun) * np.float32(min(share, 1.0))
+    return goal._replace(center=center)
 
 
-def _held(apparatus: Apparatus, laying: Laying, ends: tuple[int, int]) -> Restraint:
-    """(G, n) restraints of the columns, whose mean u shall be that of their rung; no dt yet."""
+def _time_step(apparatus: Apparatus, laying: Laying, r: int, held: Restraint) -> float:
+    found = time_step(apparatus, laying.walkers.position, held, laying.step)
+    return min(found, laying.rungs.dt[r])
+
+
+def _held(apparatus: Apparatus, laying: Laying, r: int, ways: np.ndarray) -> Restraint:
+    """(groups, n) restraints of columns, whose mean u shall be that of the rung; no dt yet.
+
+    `ways` tells of each group whether it came down, 0, or comes up, 1: slopes are theirs.
+    """
     rungs, count, axes = laying.rungs, laying.slope.shape[1], laying.rungs.mean.shape[1]
     stiffness, center = np.zeros((2, count, axes)), np.zeros((2, count, axes))
-    for way, r in enumerate(ends):
-        stiffness[way, :, 0] = rungs.stiffness[r]
-        center[way, :, 0] = rungs.mean[r, 0] - laying.slope[way] / rungs.stiffness[r]
-        if count > 1:
-            center[way, 1:, 1], stiffness[way, 1:, 1] = columns(apparatus, rungs)
-    way = apparatus.trained().astype(int)
-    none = np.zeros((len(way), count), np.float32)
-    return Restraint(center[way].astype(np.float32), stiffness[way].astype(np.float32), none)
+    stiffness[..., 0] = rungs.stiffness[r]
+    center[..., 0] = rungs.mean[r, 0] - laying.slope / rungs.stiffness[r]
+    if count > 1:
+        center[:, 1:, 1], stiffness[:, 1:, 1] = columns(apparatus, rungs)
+    none = np.zeros((len(ways), count), np.float32)
+    return Restraint(center[ways].astype(np.float32), stiffness[ways].astype(np.float32), none)
 
 
-def _with_time_steps(apparatus: Apparatus, laying: Laying, held: Restraint, ends) -> Restraint:
-    """With one dt for all that go down, one for all that go up."""
-    dt = np.zeros_like(held.dt)
-    for way, groups in enumerate(_ways(apparatus)):
-        if groups.any():
-            some = Restraint(*(array[groups] for array in held))
-            found = time_step(apparatus, laying.walkers.position[groups], some, laying.step)
-            dt[groups] = min(found, laying.rungs.dt[ends[way]])
-    return held._replace(dt=dt)
-
-
-def _ways(apparatus: Apparatus) -> tuple[np.ndarray, np.ndarray]:
-    """(G,) which groups go down, and which up."""
-    trained = apparatus.trained()
-    return ~trained, trained
-
-
-def _learned(apparatus: Apparatus, laying: Laying, held: Restraint, values, ends) -> Laying:
+def _learned(laying: Laying, r: int, ways: np.ndarray, held: Restraint, values) -> Laying:
     """The slope along u is what the restraints balance."""
-    slope = laying.slope.copy()
-    for way, groups in enumerate(_ways(apparatus)):
-        if groups.any():
-            u = np.nanmean(values[groups, ..., 0].astype(np.float64), axis=(0, 1))
-            center, stiffness = (array[groups][0, :, 0] for array in held[:2])
-            slope[way] += GAIN * (stiffness * (u - center) - slope[way])
-            own = laying.rungs.slope[ends[way]]
-            slope[way] = np.clip(slope[way], *sorted((own / APART, own * APART)))
+    slope, own = laying.slope.copy(), laying.rungs.slope[r]
+    for way in np.unique(ways):
+        groups = ways == way
+        u = np.nanmean(values[groups, ..., 0].astype(np.float64), axis=(0, 1))
+        center, stiffness = (array[groups][0, :, 0] for array in held[:2])
+        slope[way] += GAIN * (stiffness * (u - center) - slope[way])
+        slope[way] = np.clip(slope[way], *sorted((own / APART, own * APART)))
     return laying._replace(slope=slope)
 
 
-# --- down and up ----------------------------------------------------------------------------------
+# --- up -------------------------------------------------------------------------------------------
 
 
-def level(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:
-    """Hold the columns at a rung each way, and leave windows; and whether it was the last."""
-    there = inside(apparatus, laying.rungs)
-    ends = _ends(apparatus, laying.rungs, laying.done)
-    laying, held, values = _settled(apparatus, laying, ends)
-    down, up = _ways(apparatus)
-    mean = np.nanmean(values[down].astype(np.float64), axis=(0, 1))
-    own = (array[down][0] for array in held)
-    rows = [
-        Windows(c, k, dt, ends[0], n - 1, m, x)
-        for n, (c, k, dt, m, x) in enumerate(
-            zip(*own, mean, np.moveaxis(laying.walkers.position, 1, 0), strict=True)
-        )
-    ]
-    dt_up = held.dt[up][0, 0] if up.any() else np.inf
-    laying = laying._replace(
-        windows=appended(laying.windows, rows),
-        dt_up=np.append(laying.dt_up, dt_up),
-        done=laying.done + 1,
-    )
-    last = laying.done == len(there)
-    return (_met(apparatus, laying) if last else laying), last
-
-
-def _settled(apparatus: Apparatus, laying: Laying, ends: tuple[int, int]):
-    """Hold the walkers, first to learn the slopes there: (laying, restraints, values)."""
-    config = apparatus.config
+def level(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, bool]:
+    """Draw columns apart at the next rung up, and leave windows; and whether it was the last."""
+    rungs, config, trained = laying.rungs, apparatus.config, apparatus.trained()
+    there, ways, count = inside(apparatus, rungs), trained.astype(int), laying.slope.shape[1]
+    r = int(there[-1 - laying.done])
+    position = np.stack([rungs.position[r]] * count, axis=1)
+    fresh = at_rest(apparatus, position, jax.random.fold_in(key, laying.done))
+    # In the order of the groups: witnesses are the last.
+    walkers = Walkers(*(np.concatenate(both) for both in zip(fresh, laying.walkers, strict=True)))
+    slope = np.stack([np.full(count, rungs.slope[r]), laying.slope[1]])
+    laying = laying._replace(walkers=walkers, slope=slope)
+    goal = _held(apparatus, laying, r, ways)
+    begun = goal.center.copy()
+    begun[~trained] = _looked(apparatus, position)
+    for part in range(RAMP if count > 1 else 0):
+        now = _on_the_way(goal, begun, (part + 1) / RAMP)
+        laying, _, _ = _kept(apparatus, laying, r, now, config.level_steps / 2 / RAMP)
     for part in PARTS:
-        wanted = _held(apparatus, laying, ends)
-        held = _with_time_steps(apparatus, laying, wanted, ends)
-        steps = max(config.block, round(part * config.level_steps))
-        walkers, values, step = hold(apparatus, laying.walkers, held, steps, laying.step)
-        laying = _learned(apparatus, moved(laying, walkers, step), held, values, ends)
-    return laying, held, values
+        goal = _held(apparatus, laying, r, ways)
+        laying, held, values = _kept(apparatus, laying, r, goal, part * config.level_steps)
+        laying = _learned(laying, r, ways, held, values)
+    mean = np.nanmean(values[~trained].astype(np.float64), axis=(0, 1))
+    own = (array[0] for array in held)
+    places = np.moveaxis(laying.walkers.position, 1, 0)
+    rows = [
+        Windows(c, k, dt, r, n - 1, m, x)
+        for n, (c, k, dt, m, x) in enumerate(zip(*own, mean, places, strict=True))
+    ]
+    if r in there[JOINED:] and count > 1:
+        rows = rows[1:]  # two phases of A would mix there as the walkers happened to come down
+    done = laying.done + 1
+    return laying._replace(
+        windows=appended(laying.windows, rows),
+        walkers=Walkers(*(array[trained] for array in laying.walkers)),
+        done=0 if done == len(there) else done,
+    ), done == len(there)
 
 
-def _met(apparatus: Apparatus, laying: Laying) -> Laying:
-    """The windows with the points that those left there who went up; they left them in reverse."""
-    windows, trained, count = laying.windows, apparatus.trained(), laying.slope.shape[1]
-    size = len(laying.dt_up), count
-    position = windows.position.reshape(*size, *windows.position.shape[1:])
-    position[:, :, trained] = position[::-1][:, :, trained]
-    dt = np.minimum(windows.dt.reshape(size), laying.dt_up[::-1, None]).ravel()
-    windows = windows._replace(dt=dt, position=position.reshape(windows.position.shape))
-    if count > 1:  # two phases of A would mix there as the walkers happened to come down
-        kept = (windows.column != FREE) | (windows.row < windows.row.min() + JOINED)
-        windows = Windows(*(field[kept] for field in windows))
-    alone = Walkers(*(array[:, :1].copy() for array in laying.walkers))
-    alone.position[~trained, 0] = position[0, 0, ~trained]  # they wait where the others come to
-    slope = np.repeat(laying.slope[1:, :1], 2, axis=0)
-    return laying._replace(windows=windows, walkers=alone, slope=slope, done=0)
+def _kept(apparatus: Apparatus, laying: Laying, r: int, wanted: Restraint, steps: float):
+    """Hold all columns at a rung: (laying, restraints with their dt, values)."""
+    dt = _time_step(apparatus, laying, r, wanted)
+    held = wanted._replace(dt=np.full_like(wanted.dt, dt))
+    steps = max(apparatus.config.block, round(steps))
+    walkers, values, step = hold(apparatus, laying.walkers, held, steps, laying.step)
+    return moved(laying, walkers, step), held, values
 
 
 def warm(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:
-    """Take one walker of each trained group a rung up, above the columns; and if it was the last.
+    """Take one witness of each group a rung up, above the columns; and whether it was the last.
 
     What came down is as good there, and closer to equilibrium: it stays where it was.
     """
     rungs, trained = laying.rungs, apparatus.trained()
-    r = inside(apparatus, rungs)[0] - 1 - laying.done
+    r = int(inside(apparatus, rungs)[0]) - 1 - laying.done
     if r < 0:
         return laying, True
     row = rungs.window(r)
     if trained.any():
-        laying, held, _ = _settled(apparatus, laying, (r, r))
-        position = rungs.position[r].copy()
-        position[trained] = laying.walkers.position[trained, 0]
+        alone = Walkers(*(array[:, :1] for array in laying.walkers))
+        laying = laying._replace(walkers=alone, slope=laying.slope[:, :1])
+        ways, steps = np.ones(trained.sum(), int), apparatus.config.level_steps
+        for part in (0.5, 0.5):
+            wanted = _held(apparatus, laying, r, ways)
+            laying, held, values = _kept(apparatus, laying, r, wanted, part * steps)
+            laying = _learned(laying, r, ways, held, values)
+        position = np.concatenate([rungs.position[r], laying.walkers.position[:, 0]])
         row = row._replace(position=position, dt=min(rungs.dt[r], held.dt.min()))
     windows = appended(laying.windows, [row])
     return laying._replace(windows=windows, done=laying.done + 1), r == 0

@@ -210,8 +210,10 @@ class UmbrellaConfig:
         settle: share of them that is not counted.
         block: steps between two exchanges.
         rung_steps: of each rung on the way down, where S' and the widths come from.
-        spread_steps: of all columns while they are drawn apart along A; half of them at rest there.
-        level_steps: of all columns at each rung, on the way down and up.
+        spread_steps: of the witnesses' columns while they are drawn apart along A at the lowest
+            rung; half of them at rest there.
+        level_steps: of all columns at each rung, half of them while those of the groups that came
+            down are drawn apart there.
         spread: distance of rungs, in standard deviations of u under the restraint.
         rigidity: stiffness of rungs in units of S', at least, above a jump and in it. Where S'
             falls steeply rungs get more as soon as they find it. Without a jump 2 is enough.

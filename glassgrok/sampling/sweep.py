@@ -35,7 +35,7 @@ class Rungs(NamedTuple):
         slope: (R,) S'(u).
         width: (R,) standard deviation of u of one walker.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
-        position: (R, G, D) where each group's walker begins.
+        position: (R, G, D) where each group's walker begins; of those that came down.
     """
 
     center: np.ndarray
@@ -62,11 +62,11 @@ class Laying(NamedTuple):
         center, stiffness: of u, for the next rung.
         refused: rungs in a row that lay too far below the one before.
         longest: time step, at most.
-        walkers: (G, n), on the host: those that go down; then the columns, the free one first.
-        begun: (G, n, axes) collective variables before columns are drawn apart.
-        slope: (2, n) of S along u, where each column stands that goes down, and that goes up.
+        walkers: (G, n), on the host: those that go down; then the columns of the witnesses, the
+            free one first.
+        begun: (witnesses, n, axes) collective variables before these are drawn apart.
+        slope: (2, n) of S along u, where each column stands that came down, and that comes up.
         windows: found so far, in the order of finding.
-        dt_up: (levels,) time steps of the columns that went up.
         done: rungs, parts of the ramp, or levels done in this stage.
         step: steps that walkers have done.
         walker_steps: of all walkers.
@@ -81,7 +81,6 @@ class Laying(NamedTuple):
     begun: np.ndarray
     slope: np.ndarray
     windows: Windows
-    dt_up: np.ndarray
     done: int
     step: int
     walker_steps: int
@@ -105,7 +104,8 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     none, stiffness = np.zeros(0), _least(uniform)
     many = np.zeros((0, axes))
     rungs = Rungs(none, none, none, many, none, none, none, np.zeros((0, groups, size), np.float32))
-    windows = Windows(many, many, none, none.astype(int), none.astype(int), many, rungs.position)
+    places = np.zeros((0, len(apparatus.group_starts()), size), np.float32)
+    windows = Windows(many, many, none, none.astype(int), none.astype(int), many, places)
     return Laying(
         rungs=rungs,
         center=first_center(uniform[:, 0], stiffness),
@@ -116,7 +116,6 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
         windows=windows,
-        dt_up=none,
         done=0,
         step=0,
         walker_steps=0,
@@ -124,11 +123,12 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
 
 
 def _healthy_points(apparatus: Apparatus, key) -> np.ndarray:
-    """(groups, sweepers, D) uniform points at which all variables are finite."""
+    """(groups, sweepers, D) uniform points at which all variables are finite, without witnesses."""
     count = apparatus.config.sweepers
     position = uniform_points(apparatus, SPARE * count, key)
     values = apparatus.devices.gather(apparatus.look(apparatus.devices.scatter(position)))
-    finite = np.isfinite(values).all(axis=2)
+    random = ~apparatus.trained()
+    position, finite = position[random], np.isfinite(values[random]).all(axis=2)
     if finite.sum(axis=1).min() < count:
         raise ValueError(
             f"At {(~finite).sum()} of {finite.size} random points of the domain a variable is not "

@@ -233,14 +233,13 @@ def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
     if stage == COOL:
         laying, last = sweep.cool(apparatus, state.uniform, laying)
         if last:
-            laying, alone = columns.begin(apparatus, laying, key)
-            stage = WINDOWS if alone else SPREAD
+            laying, stage = columns.begin(apparatus, laying, key)
     elif stage == SPREAD:
         laying, last = columns.spread(apparatus, laying)
         if last:
             laying, stage = laying._replace(done=0), LEVEL
     elif stage == LEVEL:
-        laying, last = columns.level(apparatus, laying)
+        laying, last = columns.level(apparatus, laying, key)
         stage = WARM if last else LEVEL
     else:
         laying, last = columns.warm(apparatus, laying)
