@@ -13,7 +13,7 @@ import optax
 import xarray as xr
 
 from glassgrok.domains import Free
-from glassgrok.optimizers import fixed_norm, rescale
+from glassgrok.optimizers import WandConfig, fixed_norm, rescale, wand
 from glassgrok.system import network
 from glassgrok.tasks.task import Task
 
@@ -26,6 +26,7 @@ METRICS = {
     "smooth_test_accuracy": "smooth test accuracy",
     "weight_norm": "L2 norm of all parameters",
 }
+WAND = WandConfig()
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class TrainingConfig:
     """How a network is trained: full batch, mean cross-entropy; Nanda et al. (2023) by default.
 
     Attributes:
-        optimizer: "adamw", or "sgd" with heavy-ball momentum; weight decay is decoupled in both.
+        optimizer: "adamw", "sgd" with heavy-ball momentum, or "wand", whose dt is the learning
+            rate; weight decay is decoupled in all (Zhang et al. give WanD none: set it to 0).
         steps: updates of each copy.
         learning_rate: one, or several that are crossed with the rest.
         weight_decay: likewise; a step shrinks the parameters by learning_rate * weight_decay.
         beta1, beta2: memory of Adam's two moments.
         momentum: memory of SGD's heavy ball.
+        wand: the rest of WanD.
         warmup: steps over which the learning rate rises linearly, from 0 at the first.
         norm: L2 norm of all parameters, held from the start on; None leaves it free.
         seeds: initial parameters drawn for each combination, the same for all combinations.
@@ -51,13 +54,14 @@ class TrainingConfig:
         ValueError: a field is out of range, or has no effect beside the others.
     """
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "wand"] = "adamw"
     steps: int = 10_000
     learning_rate: float | tuple[float, ...] = 1e-3
     weight_decay: float | tuple[float, ...] = 1.0
     beta1: float = 0.9
     beta2: float = 0.98
     momentum: float = 0.0
+    wand: WandConfig = WAND
     warmup: int = 10
     norm: float | None = None
     seeds: int = 1
@@ -74,13 +78,21 @@ class TrainingConfig:
                 f"With norm {self.norm} held fixed the scale {self.scale} has no effect; "
                 "multiply the norm instead and leave scale at 1."
             )
-        if self.optimizer == "adamw" and self.momentum != 0:
+        if self.optimizer != "sgd" and self.momentum != 0:
+            instead = "set beta1" if self.optimizer == "adamw" else "set wand.friction"
             raise ValueError(
-                f"momentum {self.momentum} has no effect on adamw; set beta1, or choose sgd."
+                f"momentum {self.momentum} has no effect on {self.optimizer}; {instead}, or choose "
+                "sgd."
+            )
+        if self.optimizer != "wand" and self.wand != WAND:
+            raise ValueError(
+                f"The fields of wand have no effect on {self.optimizer}; choose wand, or leave "
+                "them out."
             )
 
     def _check_choices(self):
-        for name, choices in {"optimizer": ("adamw", "sgd"), "record": ("log", "linear")}.items():
+        known = {"optimizer": ("adamw", "sgd", "wand"), "record": ("log", "linear")}
+        for name, choices in known.items():
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}, but must be one of: {', '.join(choices)}.")
@@ -163,18 +175,37 @@ def recorded_steps(config: TrainingConfig) -> np.ndarray:
     return np.unique(np.round(spread).astype(np.int64))
 
 
-def _optimizer(config: TrainingConfig, learning_rate, weight_decay):
-    """The chain of Optax transformations; both numbers may be traced, one of each copy."""
-    adam = config.optimizer == "adamw"
-    links = [
-        optax.scale_by_adam(config.beta1, config.beta2) if adam else optax.trace(config.momentum),
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
-    ]
+def optimizer_of(config: TrainingConfig, learning_rate, weight_decay, key):
+    """What `config.optimizer` names, as a chain of Optax transformations.
+
+    Args:
+        config: how the network is trained.
+        learning_rate, weight_decay: of one copy; may be traced.
+        key: a JAX key, of the noise of an optimizer that has some; used by `init` alone.
+
+    Returns:
+        An Optax transformation whose `update` may be given the train loss as `value`.
+    """
+    if config.optimizer == "wand":
+        options = config.wand.options(config.steps)
+        links = [
+            wand(learning_rate, key=key, **options),
+            optax.add_decayed_weights(-learning_rate * weight_decay),
+        ]
+    else:
+        adam = config.optimizer == "adamw"
+        b1, b2 = config.beta1, config.beta2
+        links = [
+            optax.scale_by_adam(b1, b2) if adam else optax.trace(config.momentum),
+            optax.add_decayed_weights(weight_decay),
+            optax.scale_by_learning_rate(learning_rate),
+        ]
     return optax.chain(*links, *([] if config.norm is None else [fixed_norm(config.norm)]))
 
 
-def init_training(model, task: Task, config: TrainingConfig, key) -> TrainingState:
+def init_training(
+    model, task: Task, config: TrainingConfig, key, optimizer: Callable = optimizer_of
+) -> TrainingState:
     """The state at step 0: parameters as the model draws them, times `scale` or put at `norm`.
 
     Args:
@@ -182,6 +213,8 @@ def init_training(model, task: Task, config: TrainingConfig, key) -> TrainingSta
         task: the examples.
         config: how they are trained.
         key: a JAX key; seed i draws from the i-th of its `jax.random.split`.
+        optimizer: (config, learning_rate, weight_decay, key) -> an Optax transformation, instead
+            of the one that the config names.
 
     Returns:
         A TrainingState of all copies.
@@ -194,7 +227,8 @@ def init_training(model, task: Task, config: TrainingConfig, key) -> TrainingSta
             params = jax.tree.map(lambda p: config.scale * p, params)
         else:
             params = rescale(params, config.norm)
-        return params, _optimizer(config, 0.0, 0.0).init(params)
+        # Apart from the draws of the parameters, which take the key itself.
+        return params, optimizer(config, 0.0, 0.0, jax.random.fold_in(key, 1)).init(params)
 
     keys = jax.random.split(key, config.seeds)[copies(config)["seed"]]
     # One after the other: the program of one copy compiles twice as fast as that of many.
@@ -207,7 +241,13 @@ def block_length(config: TrainingConfig) -> int:
     return math.ceil(measured / math.ceil(measured / config.block))
 
 
-def make_block(model, task: Task, config: TrainingConfig, accuracy_slope: float = 7.0) -> Callable:
+def make_block(
+    model,
+    task: Task,
+    config: TrainingConfig,
+    accuracy_slope: float = 7.0,
+    optimizer: Callable = optimizer_of,
+) -> Callable:
     """One compiled program that advances all copies by `block_length(config)` steps.
 
     Each step minimises L = exp(u), u = ln of the mean train cross-entropy, from one forward and
@@ -219,6 +259,7 @@ def make_block(model, task: Task, config: TrainingConfig, accuracy_slope: float 
         task: the examples and their split.
         config: how they are trained.
         accuracy_slope: steepness of the smooth accuracy; 7 in Zhang et al. (2025).
+        optimizer: as of `init_training`.
 
     Returns:
         A jitted TrainingState -> (TrainingState, metrics); metrics maps each name of `METRICS` to
@@ -229,7 +270,7 @@ def make_block(model, task: Task, config: TrainingConfig, accuracy_slope: float 
         ValueError: accuracy_slope is not positive, or the task has no test examples.
     """
     system = network(model, task, Free(), accuracy_slope)
-    grid = copies(config)
+    grid, unused = copies(config), jax.random.key(0)
 
     def loss(params):
         u, a, extras = system.observe(params)
@@ -238,14 +279,13 @@ def make_block(model, task: Task, config: TrainingConfig, accuracy_slope: float 
         return jnp.exp(u), {name: known[name] for name in METRICS}
 
     def advance(step, params, optimizer_state, learning_rate, weight_decay):
-        gradient, metrics = jax.grad(loss, has_aux=True)(params)
+        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         warm = jnp.minimum(step.astype(jnp.float32) / max(config.warmup, 1), 1.0)
         rate = learning_rate * warm if config.warmup else learning_rate
         # Optax's Adam raises a float to an integer power, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = _optimizer(config, rate, weight_decay).update(
-                gradient, optimizer_state, params
-            )
+            chain = optax.with_extra_args_support(optimizer(config, rate, weight_decay, unused))
+            updates, optimizer_state = chain.update(gradient, optimizer_state, params, value=value)
         return optax.apply_updates(params, updates), optimizer_state, metrics
 
     def body(state, _):
@@ -260,7 +300,12 @@ def make_block(model, task: Task, config: TrainingConfig, accuracy_slope: float 
 
 
 def training_blocks(
-    model, task: Task, config: TrainingConfig, state: TrainingState, accuracy_slope: float = 7.0
+    model,
+    task: Task,
+    config: TrainingConfig,
+    state: TrainingState,
+    accuracy_slope: float = 7.0,
+    optimizer: Callable = optimizer_of,
 ) -> Iterator[tuple[TrainingState, xr.Dataset]]:
     """Train on from `state`, block after block.
 
@@ -276,6 +321,7 @@ def training_blocks(
         config: how they are trained.
         state: from `init_training`, or from an earlier block.
         accuracy_slope: steepness of the smooth accuracy; 7 in Zhang et al. (2025).
+        optimizer: as of `init_training`.
 
     Yields:
         The state after a block, and the metrics of the recorded steps within it.
@@ -292,7 +338,8 @@ def training_blocks(
             f"{len(grid['seed'])} copies for {config.steps} steps; resume with the config that "
             "the state was made with."
         )
-    advance, wanted = make_block(model, task, config, accuracy_slope), recorded_steps(config)
+    advance = make_block(model, task, config, accuracy_slope, optimizer)
+    wanted = recorded_steps(config)
     length = block_length(config)
     for start in range(first, config.steps + 1, length):
         state, metrics = advance(state)
@@ -321,6 +368,7 @@ def train(
     key,
     accuracy_slope: float = 7.0,
     on_block: Callable[[TrainingState, xr.Dataset], Any] | None = None,
+    optimizer: Callable = optimizer_of,
 ) -> Training:
     """Train all copies from their initial parameters to the end; `training_blocks` in one call.
 
@@ -331,6 +379,7 @@ def train(
         key: a JAX key, for the initial parameters.
         accuracy_slope: steepness of the smooth accuracy; 7 in Zhang et al. (2025).
         on_block: called after each block with the state and the metrics recorded in it.
+        optimizer: as of `init_training`.
 
     Returns:
         A Training: the history over (step, copy), and the final parameters.
@@ -338,8 +387,8 @@ def train(
     Raises:
         ValueError: as `make_block`.
     """
-    start, parts = init_training(model, task, config, key), []
-    for state, part in training_blocks(model, task, config, start, accuracy_slope):
+    start, parts = init_training(model, task, config, key, optimizer), []
+    for state, part in training_blocks(model, task, config, start, accuracy_slope, optimizer):
         parts.append(part)
         if on_block is not None:
             on_block(state, part)

@@ -2,12 +2,14 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
+import optax
 import pytest
 import xarray as xr
 from flax import linen as nn
 
 from glassgrok.domains import Free
 from glassgrok.models import Transformer
+from glassgrok.optimizers import WandConfig
 from glassgrok.plots.training import training_curves, weight_norm
 from glassgrok.system import network
 from glassgrok.tasks import modular
@@ -104,6 +106,49 @@ def test_sgd_has_a_heavy_ball_and_decoupled_decay():
     found = train(Net(), TASK, config, KEY).params
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(w), strict=True):
         np.testing.assert_allclose(a[0], b, atol=1e-6)
+
+
+def test_wand_trains_seeds_with_noise_of_their_own_and_decay_is_decoupled():
+    settings = {"optimizer": "wand", "learning_rate": 0.02, "warmup": 0, "steps": 1}
+    cold = WandConfig(kT=0.0, beta=0.0, F_WL=0.0)  # no heat and no force: decay alone is left
+    config = TrainingConfig(weight_decay=0.5, wand=cold, **settings)
+    start = init_training(Net(), TASK, config, KEY).params
+    found = train(Net(), TASK, config, KEY).params
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(start), strict=True):
+        np.testing.assert_allclose(a, (1 - 0.02 * 0.5) * b, rtol=1e-5)
+    hot = TrainingConfig(
+        weight_decay=0.0, wand=WandConfig(beta=0.0, F_WL=0.0), seeds=2, **settings
+    )  # fmt: skip
+    moved = jax.tree.map(
+        lambda a, b: a - b,
+        train(Net(), TASK, hot, KEY).params,
+        init_training(Net(), TASK, hot, KEY).params,
+    )
+    kernel = moved["params"]["Dense_0"]["kernel"]
+    assert not np.any(kernel[0] == kernel[1])
+
+
+def test_wand_learns_and_resumes_bit_equal():
+    config = TrainingConfig(
+        optimizer="wand", learning_rate=0.01, weight_decay=0.0, seeds=2, steps=300, block=100
+    )
+    whole = blocks(config)
+    history = xr.concat([part for _, part in whole], "step")
+    assert (history["ln_train_loss"][-1] < history["ln_train_loss"][0] - 0.5).all()
+    saved = jax.tree.map(np.asarray, whole[0][0])
+    assert_same(blocks(config, saved)[-1][0], whole[-1][0])
+
+
+def test_any_optax_optimizer_can_take_the_place_of_the_named_one():
+    def optimizer(config, learning_rate, weight_decay, key):
+        return optax.sgd(learning_rate, momentum=0.9)
+
+    config = TrainingConfig(steps=20, learning_rate=0.1)
+    given = train(Net(), TASK, config, KEY, optimizer=optimizer)
+    named = trained(
+        steps=20, learning_rate=0.1, optimizer="sgd", momentum=0.9, weight_decay=0.0
+    )  # fmt: skip
+    assert_same(given.params, named.params)
 
 
 def test_the_first_step_of_a_warm_up_leaves_the_parameters():
@@ -247,10 +292,12 @@ def test_plots_are_labelled(history, number, record):
         ({"scale": 0.0}, "scale must be positive"),
         ({"norm": -3.0}, "norm must be positive"),
         ({"beta2": 1.0}, "beta2 must be at least 0 and below 1"),
-        ({"optimizer": "adam"}, "must be one of: adamw, sgd"),
+        ({"optimizer": "adam"}, "must be one of: adamw, sgd, wand"),
         ({"record": "all"}, "must be one of: log, linear"),
         ({"norm": 30.0, "scale": 2.0}, "has no effect"),
         ({"momentum": 0.9}, "has no effect on adamw"),
+        ({"momentum": 0.9, "optimizer": "wand"}, "has no effect on wand; set wand.friction"),
+        ({"wand": WandConfig(kT=0.5)}, "fields of wand have no effect on adamw"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

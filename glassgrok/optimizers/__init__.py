@@ -1,6 +1,6 @@
 """Optimizers of the papers, as Optax transformations."""
 
 from glassgrok.optimizers.fixed_norm import fixed_norm, rescale
-from glassgrok.optimizers.wand import WandState, wand
+from glassgrok.optimizers.wand import WandConfig, WandState, wand
 
-__all__ = ["WandState", "fixed_norm", "rescale", "wand"]
+__all__ = ["WandConfig", "WandState", "fixed_norm", "rescale", "wand"]

@@ -1,6 +1,7 @@
 """WanD: Wang-Landau molecular dynamics in ln train loss as an Optax optimizer."""
 
 import math
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -37,18 +38,64 @@ class WandState(NamedTuple):
     descent: Any
 
 
+@dataclass(frozen=True)
+class WandConfig:
+    """The numbers of `wand` beside its learning rate, as a config file holds them.
+
+    Attributes:
+        friction: c_f, the share of the velocity that one step forgets.
+        kT: temperature at the start.
+        anneal: share of the steps over which kT falls to 0 like a cosine; 0 keeps it.
+        beta: strength of the bias, nats per squared nat of ln L.
+        L0: ln L above which the bias acts.
+        F_WL: nats that a visit deposits when it deposits most.
+        t_WL: step at which that is.
+        scheme: "middle", or "paper" for the step as printed.
+        max_kick: bound on what the force does to the velocities in one step, in units of sqrt(kT);
+            None for none.
+        handover: ln L at which Adam begins to take over, and has; None for never.
+
+    Raises:
+        ValueError: as `wand`, or anneal is not between 0 and 1.
+    """
+
+    friction: float = 0.5
+    kT: float = 1.0
+    anneal: float = 1.0
+    beta: float = 10_000.0
+    L0: float = -8.0
+    F_WL: float = 1.0
+    t_WL: float = 1000.0
+    scheme: Literal["middle", "paper"] = "middle"
+    max_kick: float | None = 1.0
+    handover: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        if not 0 <= self.anneal <= 1:
+            raise ValueError(f"anneal must be between 0 and 1, but is {self.anneal}; change it.")
+        wand(0.0, **self.options(1) | {"kT": self.kT})
+
+    def options(self, steps: int) -> dict:
+        """The keywords of `wand` for a training of so many steps."""
+        named = asdict(self)
+        share = named.pop("anneal")
+        if share:
+            named["kT"] = optax.cosine_decay_schedule(self.kT, math.ceil(share * steps))
+        return named
+
+
 def wand(
     learning_rate: optax.ScalarOrSchedule,
     *,
     key=0,
     friction: float = 0.5,
     kT: optax.ScalarOrSchedule = 1.0,
-    beta: float = 1000.0,
+    beta: float = 10_000.0,
     L0: float = -8.0,
     F_WL: float = 1.0,
     t_WL: float = 1000.0,
     scheme: Literal["middle", "paper"] = "middle",
-    max_fall: float | None = 0.5,
+    max_kick: float | None = 1.0,
     handover: tuple[float, float] | None = None,
     memory: float = 0.99,
     sigma: float = 0.3,
@@ -58,13 +105,14 @@ def wand(
 
     Zhang et al. (2025), Eqs. 3 and 5 to 7 in one dimension, u = ln L: S(u) is what visits have
     deposited plus beta (u - L0)^2 where u > L0, and each step adds F_WL min(t/t_WL, t_WL/t) in a
-    Gaussian about u. That is scheme="paper" with max_fall=None. `update` takes the gradient of the
+    Gaussian about u. That is scheme="paper" with max_kick=None. `update` takes the gradient of the
     train loss L and needs L itself: update(gradient, state, params, value=L). Mass and k_B are 1,
     so a velocity has the unit of a parameter, and time none.
 
     What the paper lacks: scheme="middle" samples kT, where the printed step samples (1 - c_f/2) kT;
-    `max_fall` bounds what the force does in one step; kT may be a schedule, to anneal; `handover`
-    goes over to Adam as the train loss falls. Test data play no part.
+    `max_kick` bounds what the force does in one step, without which ln L blows up; kT may be a
+    schedule, to anneal; `handover` goes over to Adam as the train loss falls. Test data play no
+    part.
 
     Args:
         learning_rate: dt, the time step, or a schedule of it over the updates.
@@ -76,8 +124,9 @@ def wand(
         F_WL: nats that a visit deposits over all bins together when it deposits most, at least 0.
         t_WL: step at which that is, positive.
         scheme: "middle", kick, half drift, exact Ornstein-Uhlenbeck, half drift; or "paper".
-        max_fall: nats of u by which the force of one step, from rest, may move u at most, to first
-            order: dt^2 |S'(u)| |grad u|^2; positive, or None for no bound.
+        max_kick: most that the force may change the velocities in one step, as root mean square
+            over all parameters in units of the thermal velocity sqrt(kT), so that an annealed
+            walker comes to rest; positive, None for no bound.
         handover: (from, to), from > to: the running mean of u in nats below which an update is
             shared with Adam's, and below which it is Adam's alone; None for never.
         memory: share of the running mean of u that a step keeps, in [0, 1).
@@ -115,13 +164,13 @@ def wand(
         loss = jnp.maximum(jnp.asarray(value, jnp.float32), _TINY)
         u, dt = jnp.log(loss), jnp.asarray(_at(learning_rate, state.count), jnp.float32)
         slope = _slope(state.entropy, u, axis) + 2 * beta * jnp.maximum(u - L0, 0.0)
-        if max_fall is not None:
-            slope = jnp.clip(slope, *_bounds(updates, loss, dt, max_fall))
-        force = _scaled(-slope / loss, updates)
+        heat = jnp.asarray(_at(kT, state.count), jnp.float32)
+        # In this order: slope / loss would overflow where the loss is very small.
+        force = _scaled(-slope, _scaled(1 / loss, updates))
+        if max_kick is not None:
+            force = _bounded(force, max_kick * jnp.sqrt(heat) / jnp.maximum(dt, _TINY))
         key_data, noise = _draw(jax.random.wrap_key_data(state.key), updates)
-        step, velocity = _moved(
-            kernel, state.velocity, force, noise, dt, friction, _at(kT, state.count)
-        )
+        step, velocity = _moved(kernel, state.velocity, force, noise, dt, friction, heat)
         count = state.count + 1
         t = count.astype(jnp.float32)
         deposit = jax.nn.softmax(-(((centers - u) / sigma) ** 2) / 2)  # sums to 1
@@ -148,7 +197,7 @@ def _check(given: dict) -> None:
         "L0": (lambda v: -math.inf < v < math.inf, "finite"),
         "F_WL": (lambda v: 0 <= v < math.inf, "at least 0 and finite"),
         "t_WL": (lambda v: 0 < v < math.inf, "positive and finite"),
-        "max_fall": (lambda v: 0 < v < math.inf, "positive and finite, or None"),
+        "max_kick": (lambda v: 0 < v < math.inf, "positive and finite, or None"),
         "memory": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
         "sigma": (lambda v: 0 < v < math.inf, "positive and finite"),
     }
@@ -205,13 +254,12 @@ def _slope(entropy, u, axis: Axis):
     return (entropy[middle + 1] - entropy[middle - 1]) / (2 * axis.width)
 
 
-def _bounds(gradient, loss, dt, max_fall):
-    """The slopes whose force, kept up for dt from rest, moves u by max_fall down and up."""
-    squares = [
-        jnp.sum(jnp.square(leaf.astype(jnp.float32) / loss)) for leaf in jax.tree.leaves(gradient)
-    ]
-    most = max_fall / jnp.maximum(dt * dt * sum(squares), _TINY)
-    return -most, most
+def _bounded(force, most):
+    """The force with at most this root mean square over all parameters."""
+    leaves = jax.tree.leaves(force)
+    squares = sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves)
+    rms = jnp.sqrt(squares / max(sum(leaf.size for leaf in leaves), 1))
+    return _scaled(jnp.minimum(1.0, most / jnp.maximum(rms, _TINY)), force)
 
 
 def _moved(kernel, velocity, force, noise, dt, friction, kT):
