@@ -1,0 +1,247 @@
+"""Figure 3 of Zhang et al. (2025), and 8 of v5: WanD against AdamW and other optimizers.
+
+    python experiments/glass/figure3.py [--scale quick | cpu | paper] [--only NAME ...]
+    python experiments/glass/figure3.py --operation x^2+y
+    python experiments/glass/figure3.py --draw
+
+p = 67, half of the examples train, full batch. Each finished method is added to the JSON file, and
+one that is there already is not repeated. At the end it draws the figure and writes the table.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, NamedTuple
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import tyro
+import xarray as xr
+from glass import (
+    RATES,
+    Options,
+    about,
+    measured,
+    model_of,
+    modulus_of,
+    spread,
+    table,
+    trained,
+    write,
+)
+
+import glassgrok as gg
+from glassgrok.optimizers import WandConfig
+from glassgrok.plots.training import TEST, TRAIN
+from glassgrok.training import optimizer_of
+
+SEED, GOOD = 0, 0.95  # of test accuracy at the end
+NAMES = {"x+y": "figure3", "x^2+y": "figure8"}
+STEPS = {"quick": 40, "cpu": 4000, "paper": 4000}
+SEEDS = {"quick": 2, "cpu": 2, "paper": 8}
+CURVES = ("train_accuracy", "test_accuracy", "weight_norm", "ln_train_loss")
+
+
+def grokfast(config, learning_rate, weight_decay, key, alpha=0.98, lamb=2.0):
+    """AdamW on g + lamb EMA_alpha(g); Lee et al. (2024, Grokfast), Algorithm 2."""
+    average = optax.ema(alpha, debias=False)
+
+    def update(gradient, state, params=None):
+        slow, state = average.update(gradient, state)
+        return jax.tree.map(lambda g, s: g + lamb * s, gradient, slow), state
+
+    amplified = optax.GradientTransformation(average.init, update)
+    return optax.chain(amplified, optimizer_of(config, learning_rate, weight_decay, key))
+
+
+def langevin(config, learning_rate, weight_decay, key, temperature=1e-7):
+    """SGLD on the mean loss: -eta grad L + sqrt(2 eta T) xi; Welling and Teh (2011)."""
+    noise = optax.add_noise(2 * learning_rate * temperature, 0.0, key)
+    return optax.chain(optimizer_of(config, learning_rate, weight_decay, key), noise)
+
+
+class Method(NamedTuple):
+    """How an optimizer is called for.
+
+    Attributes:
+        config: fields of TrainingConfig.
+        optimizer: in place of the one that the config names.
+    """
+
+    config: dict
+    optimizer: Callable = optimizer_of
+
+
+PRINTED = WandConfig(scheme="paper", max_kick=None, anneal=0.0, beta=1000.0)
+SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}
+METHODS = {
+    "WanD": Method({"optimizer": "wand", "weight_decay": 0.0}),
+    "AdamW": Method({}),
+    "WanD as printed": Method({"optimizer": "wand", "weight_decay": 0.0, "wand": PRINTED}),
+    "Adam": Method({"weight_decay": 0.0}),
+    "Grokfast": Method({}, grokfast),
+    "SGD momentum": Method(SGD),
+    "SGLD": Method(SGD, langevin),
+}
+COLOURS = dict(
+    zip(
+        METHODS,
+        ("#D55E00", "#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999"),
+        strict=True,
+    )
+)
+
+
+@dataclass(frozen=True)
+class Choice(Options):
+    """What to run.
+
+    Attributes:
+        only: names of methods; all of them if not given.
+        operation: what is learned.
+        seeds: networks of each method; 2, 2 and 8 for quick, cpu and paper if not given.
+        draw: run nothing, only draw what is there.
+    """
+
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = field(default=())
+    operation: Literal["x+y", "x^2+y"] = "x+y"
+    seeds: int | None = None
+    draw: bool = False
+
+
+def config_of(choice: Choice, method: str) -> gg.TrainingConfig:
+    """The learning rate of Table 1, unless the method has its own."""
+    named = {
+        "steps": STEPS[choice.scale],
+        "seeds": choice.seeds or SEEDS[choice.scale],
+        "learning_rate": RATES[choice.operation],
+        "record": "linear",
+        "records": min(201, STEPS[choice.scale] + 1),
+    }
+    return gg.TrainingConfig(**(named | METHODS[method].config))
+
+
+def run(choice: Choice, method: str) -> dict:
+    """Train all seeds of a method: its record."""
+    task = gg.modular(choice.operation, modulus_of(choice.scale), 0.5)
+    config, model = config_of(choice, method), model_of(choice.scale)
+    history = trained(model, task, config, method, SEED, optimizer=METHODS[method].optimizer)
+    return {
+        "method": method,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "steps": config.steps,
+        "seconds": history.attrs["seconds"],
+        "copies": measured(history),
+        "reached": [copy["generalised"] for copy in measured(history, GOOD)],
+        "step": history["step"].values.tolist(),
+        "curves": {name: np.round(history[name].values, 4).T.tolist() for name in CURVES},
+        "provenance": about("figure3", SEED),
+    }
+
+
+def row(record: dict) -> list:
+    """A line of the table."""
+    copies = record["copies"]
+    good = sum(copy["test_accuracy"] > GOOD for copy in copies)
+    return [
+        record["method"],
+        f"{record['learning_rate']:g}, {record['weight_decay']:g}",
+        f"{good} of {len(copies)}",
+        spread([copy["test_accuracy"] for copy in copies]),
+        spread([copy["memorised"] for copy in copies]),
+        spread(record["reached"]),
+        spread([copy["generalised"] for copy in copies]),
+        spread([copy["weight_norm"] for copy in copies]),
+        f"{1000 * record['seconds'] / record['steps'] / len(copies):.0f}",
+    ]
+
+
+def curve(record: dict, name: str) -> xr.DataArray:
+    """(step, copy) of what was recorded."""
+    return xr.DataArray(np.array(record["curves"][name], float).T, dims=("step", "copy"))
+
+
+def accuracies(axes, record: dict) -> None:
+    """Train and test accuracy of each seed, thin, and of the median one."""
+    for name, colour, label in (
+        ("train_accuracy", TRAIN, "train"),
+        ("test_accuracy", TEST, "test"),
+    ):
+        values = curve(record, name)
+        axes.plot(record["step"], values, color=colour, linewidth=0.5, alpha=0.5)
+        axes.plot(record["step"], values.median("copy"), color=colour, linewidth=1.8, label=label)
+    axes.set(title=record["method"], xlabel="training step", ylabel="accuracy", ylim=(-0.02, 1.02))
+    axes.legend(frameon=False, loc="lower right")
+
+
+def draw(records: list[dict]):
+    """WanD and AdamW in full, and all methods in one picture."""
+    page, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
+    found = {record["method"]: record for record in records}
+    for place, method in zip(axes[0, :2], ("WanD", "AdamW"), strict=True):
+        if method in found:
+            accuracies(place, found[method])
+        else:
+            place.set_axis_off()
+    norm, path, test, loss = axes[0, 2], *axes[1]
+    for method, record in found.items():
+        style = {"color": COLOURS[method], "label": method}
+        median = {name: curve(record, name).median("copy") for name in CURVES}
+        norm.plot(record["step"], median["weight_norm"], **style)
+        test.plot(record["step"], median["test_accuracy"], **style)
+        loss.plot(record["step"], median["ln_train_loss"], **style)
+        path.plot(median["weight_norm"], median["test_accuracy"], **style)
+    norm.set(xlabel="training step", ylabel="weight norm |θ|")
+    path.set(xlabel="weight norm |θ|", ylabel="test accuracy")
+    test.set(xlabel="training step", ylabel="test accuracy, median of the seeds")
+    loss.set(xlabel="training step", ylabel="ln train loss")
+    page.legend(*norm.get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    return page
+
+
+def main(choice: Choice) -> None:
+    """Run what is not there yet, draw and write."""
+    unknown = [method for method in choice.only if method not in METHODS]
+    if unknown:
+        raise SystemExit(f"There is no method {unknown[0]!r}; choose of: {', '.join(METHODS)}.")
+    name = NAMES[choice.operation]
+    path = choice.out / f"{name}.json"
+    known = json.loads(path.read_text()) if path.is_file() else {"scale": choice.scale, "runs": []}
+    if known["scale"] != choice.scale and not choice.draw:
+        raise SystemExit(
+            f"{path} holds runs of the scale {known['scale']}, not {choice.scale}; give another "
+            "--out, or remove it."
+        )
+    records = {record["method"]: record for record in known["runs"]}
+    for method in () if choice.draw else choice.only or METHODS:
+        if method not in records:
+            records[method] = run(choice, method)
+            finish(choice, name, list(records.values()))
+    if not records:
+        raise SystemExit(f"{path} has no runs in it; run without --draw first.")
+    finish(choice, name, list(records.values()))
+
+
+def finish(choice: Choice, name: str, records: list[dict]) -> None:
+    """The numbers, the figure and the table of the methods that are there."""
+    p, steps = modulus_of(choice.scale), records[0]["steps"]
+    header = (
+        f"# WanD and other optimizers, {choice.operation} mod {p}\n\n{steps:,} full-batch steps; "
+        f"median (range) over the seeds. Success: test accuracy above {GOOD:.0%} at the end. "
+        "Memorised: first recorded step with 99% train accuracy. ms: of a step of one network.\n\n"
+    )
+    text = header + table(
+        ["optimizer", "learning rate, decay", "success", "test accuracy", "memorised", "95% test",
+         "99% test", "weight norm", "ms"],
+        [row(record) for record in records],
+    )  # fmt: skip
+    page = draw(records)
+    write(choice, name, {"operation": choice.operation, "runs": records}, page, text)
+    plt.close(page)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Choice, description=__doc__))

@@ -1,0 +1,116 @@
+"""The scripts of experiments/glass at their quick scale, and what their helpers compute."""
+
+import json
+
+import figure3
+import figure4
+import figure5
+import figure6
+import glass
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import pytest
+import xarray as xr
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Scripts run with JAX as it comes, and Optax needs that."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def written(out, name):
+    assert (out / f"{name}.png").stat().st_size > 10_000
+    text = (out / f"{name}.md").read_text()
+    assert "nan" not in text
+    found = json.loads((out / f"{name}.json").read_text())
+    assert found["scale"] == "quick"
+    return found, text
+
+
+def test_figure4_shows_the_data_sets(tmp_path):
+    figure4.main(glass.Options("quick", tmp_path))
+    found, _ = written(tmp_path, "figure4")
+    regular = [row["regularity"] for row in found["tasks"]]
+    assert regular[0] == 1  # x + y: diagonal stripes
+    assert 0.5 < regular[1] < 0.7  # x^2 + y: so along y alone
+    assert regular[2] < 0.4
+    assert all(row["train"] == round(0.5 * 49) for row in found["tasks"])
+
+
+def test_figure5_trains_three_tasks(tmp_path):
+    figure5.main(glass.Options("quick", tmp_path))
+    found, text = written(tmp_path, "figure5")
+    assert list(found["tasks"]) == ["x+y", "x^2+y", "x^3+xy^2+y"]
+    for copies in found["tasks"].values():
+        assert [copy["seed"] for copy in copies] == [0, 1]
+        assert all(copy["ln_train_loss"] < 1 for copy in copies)
+    assert text.count("\n| ") == 5
+
+
+def test_figure6_holds_the_norm(tmp_path):
+    figure6.main(glass.Options("quick", tmp_path))
+    found, _ = written(tmp_path, "figure6")
+    assert len(found["runs"]) == 6
+    for run in found["runs"]:
+        held = [abs(copy["weight_norm"] - 10) < 1e-3 for copy in run["copies"]]
+        assert all(held) if "free" not in run["norm"] else not any(held)
+
+
+def test_figure3_compares_and_goes_on_where_it_was(tmp_path):
+    figure3.main(figure3.Choice("quick", tmp_path, only=("WanD", "Grokfast")))
+    first, _ = written(tmp_path, "figure3")
+    figure3.main(figure3.Choice("quick", tmp_path, only=("WanD", "SGLD")))
+    found, text = written(tmp_path, "figure3")
+    assert [run["method"] for run in found["runs"]] == ["WanD", "Grokfast", "SGLD"]
+    assert found["runs"][:2] == first["runs"]
+    assert text.count("\n| ") == 5
+    with pytest.raises(SystemExit, match="no method 'wand'"):
+        figure3.main(figure3.Choice("quick", tmp_path, only=("wand",)))
+    with pytest.raises(SystemExit, match="holds runs of the scale quick, not cpu"):
+        figure3.main(figure3.Choice("cpu", tmp_path))
+    with pytest.raises(SystemExit, match="has no runs in it"):
+        figure3.main(figure3.Choice("quick", tmp_path / "other", draw=True))
+
+
+def test_every_method_of_figure3_moves_and_differs():
+    choice = figure3.Choice("quick")
+    params = {"a": jnp.linspace(0.5, 1.0, 5)}
+    gradient = {"a": jnp.linspace(-1.0, 1.0, 5)}
+    moved = {}
+    for name, method in figure3.METHODS.items():
+        config = figure3.config_of(choice, name)
+        chain = method.optimizer(config, config.learning_rate, 0.0, jax.random.key(0))
+        state = chain.init(params)
+        for _ in range(2):  # the first of Adam is the same for all of its kin
+            updates, state = chain.update(gradient, state, params, value=jnp.float32(2))
+            gradient = {"a": gradient["a"] * jnp.array([1.0, 0.5, 2.0, 1.0, 3.0])}
+        moved[name] = np.asarray(updates["a"])
+    assert all(np.isfinite(u).all() and u.any() for u in moved.values())
+    distinct = {tuple(np.round(u, 6)) for name, u in moved.items() if name != "Adam"}
+    assert len(distinct) == len(figure3.METHODS) - 1  # Adam is AdamW where the decay is 0
+
+
+def test_steps_and_delays_are_those_of_the_curves():
+    steps = np.array([0, 10, 20, 30])
+    train = np.array([[0.1, 0.1], [0.995, 0.2], [1.0, 0.3], [1.0, 0.4]])
+    test = np.array([[0.0, 0.0], [0.1, 0.0], [0.5, 0.0], [0.99, 0.1]])
+    same = {
+        name: (("step", "copy"), train)
+        for name in ("ln_train_loss", "train_accuracy", "weight_norm")
+    }
+    history = xr.Dataset(
+        same | {"test_accuracy": (("step", "copy"), test)},
+        {"step": steps, "seed": ("copy", [0, 1])},
+    )
+    one, two = glass.measured(history)
+    assert (one["memorised"], one["generalised"], one["delay"]) == (10, 30, 20)
+    assert (two["memorised"], two["generalised"], two["delay"]) == (None, None, None)
+    assert two["best_test_accuracy"] == pytest.approx(0.1)
+    assert glass.spread([1, 3, None]) == "2 (1 to 3), 1 of 3 never"
+    assert glass.spread([None]) == "never"
