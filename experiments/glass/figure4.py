@@ -27,7 +27,7 @@ def regularity(picture: np.ndarray) -> float:
 def main(options: Options) -> None:
     """Draw, count and write."""
     began, p, rows = time.perf_counter(), modulus_of(options.scale), []
-    page, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
+    page, axes = plt.subplots(2, 3, figsize=(10, 6.5), layout="constrained")
     for (above, below), operation in zip(axes.T, RATES, strict=True):
         task = gg.modular(operation, p, 0.5, SEED)
         picture, train = task.labels.reshape(p, p).T, task.train.reshape(p, p).T
@@ -35,7 +35,7 @@ def main(options: Options) -> None:
         drawn = below.imshow(np.where(train, picture, np.nan), cmap="Blues", origin="lower")
         above.set(title=f"{operation} mod {p}", xlabel="x", ylabel="y")
         below.set(title=f"train set, {train.sum()} of {p * p}", xlabel="x", ylabel="y")
-        page.colorbar(drawn, ax=(above, below), label="answer", shrink=0.6)
+        below.set_facecolor("#F0D9B5")  # of the test set: no shade of blue, and not white
         counts = np.bincount(task.labels, minlength=p)
         rows.append(
             {
@@ -47,6 +47,7 @@ def main(options: Options) -> None:
                 "regularity": regularity(picture),
             }
         )
+    page.colorbar(drawn, ax=axes, label="answer", shrink=0.6)
     text = (
         f"# The data sets, mod {p}\n\nAlike: share of neighbours whose answers differ "
         "by the commonest difference, mean of both directions; 1 in a picture of diagonal stripes, "

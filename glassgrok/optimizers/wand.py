@@ -164,7 +164,8 @@ def wand(
         loss = jnp.maximum(jnp.asarray(value, jnp.float32), _TINY)
         u, dt = jnp.log(loss), jnp.asarray(_at(learning_rate, state.count), jnp.float32)
         slope = _slope(state.entropy, u, axis) + 2 * beta * jnp.maximum(u - L0, 0.0)
-        heat = jnp.asarray(_at(kT, state.count), jnp.float32)
+        # A cosine that ends at 0 ends a rounding below it.
+        heat = jnp.maximum(jnp.asarray(_at(kT, state.count), jnp.float32), 0.0)
         # In this order: slope / loss would overflow where the loss is very small.
         force = _scaled(-slope, _scaled(1 / loss, updates))
         if max_kick is not None:
@@ -259,7 +260,8 @@ def _bounded(force, most):
     leaves = jax.tree.leaves(force)
     squares = sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves)
     rms = jnp.sqrt(squares / max(sum(leaf.size for leaf in leaves), 1))
-    return _scaled(jnp.minimum(1.0, most / jnp.maximum(rms, _TINY)), force)
+    over = rms > most  # no tiny number below: XLA may multiply it with another, to 0
+    return _scaled(jnp.where(over, most / jnp.where(over, rms, 1.0), 1.0), force)
 
 
 def _moved(kernel, velocity, force, noise, dt, friction, kT):
