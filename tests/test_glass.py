@@ -34,7 +34,7 @@ def written(out, name):
 
 
 def test_figure4_shows_the_data_sets(tmp_path):
-    figure4.main(glass.Options("quick", tmp_path))
+    figure4.main(glass.Options("quick", out=tmp_path))
     found, _ = written(tmp_path, "figure4")
     regular = [row["regularity"] for row in found["tasks"]]
     assert regular[0] == 1  # x + y: diagonal stripes
@@ -44,7 +44,7 @@ def test_figure4_shows_the_data_sets(tmp_path):
 
 
 def test_figure5_trains_three_tasks(tmp_path):
-    figure5.main(glass.Options("quick", tmp_path))
+    figure5.main(glass.Options("quick", out=tmp_path))
     found, text = written(tmp_path, "figure5")
     assert list(found["tasks"]) == ["x+y", "x^2+y", "x^3+xy^2+y"]
     for copies in found["tasks"].values():
@@ -54,7 +54,7 @@ def test_figure5_trains_three_tasks(tmp_path):
 
 
 def test_figure6_holds_the_norm(tmp_path):
-    figure6.main(glass.Options("quick", tmp_path))
+    figure6.main(glass.Options("quick", out=tmp_path))
     found, _ = written(tmp_path, "figure6")
     assert len(found["runs"]) == 6
     for run in found["runs"]:
@@ -63,19 +63,19 @@ def test_figure6_holds_the_norm(tmp_path):
 
 
 def test_figure3_compares_and_goes_on_where_it_was(tmp_path):
-    figure3.main(figure3.Choice("quick", tmp_path, only=("WanD", "Grokfast")))
+    figure3.main(figure3.Choice("quick", out=tmp_path, only=("WanD", "Grokfast")))
     first, _ = written(tmp_path, "figure3")
-    figure3.main(figure3.Choice("quick", tmp_path, only=("WanD", "SGLD")))
+    figure3.main(figure3.Choice("quick", out=tmp_path, only=("WanD", "SGLD")))
     found, text = written(tmp_path, "figure3")
     assert [run["method"] for run in found["runs"]] == ["WanD", "Grokfast", "SGLD"]
     assert found["runs"][:2] == first["runs"]
     assert text.count("\n| ") == 5
     with pytest.raises(SystemExit, match="no method 'wand'"):
-        figure3.main(figure3.Choice("quick", tmp_path, only=("wand",)))
+        figure3.main(figure3.Choice("quick", out=tmp_path, only=("wand",)))
     with pytest.raises(SystemExit, match="holds runs of the scale quick, not cpu"):
-        figure3.main(figure3.Choice("cpu", tmp_path))
+        figure3.main(figure3.Choice("cpu", out=tmp_path))
     with pytest.raises(SystemExit, match="has no runs in it"):
-        figure3.main(figure3.Choice("quick", tmp_path / "other", draw=True))
+        figure3.main(figure3.Choice("quick", out=tmp_path / "other", draw=True))
 
 
 def test_every_method_of_figure3_moves_and_differs():
@@ -94,6 +94,13 @@ def test_every_method_of_figure3_moves_and_differs():
     assert all(np.isfinite(u).all() and u.any() for u in moved.values())
     distinct = {tuple(np.round(u, 6)) for name, u in moved.items() if name != "Adam"}
     assert len(distinct) == len(figure3.METHODS) - 1  # Adam is AdamW where the decay is 0
+
+
+def test_seeds_can_be_chosen():
+    assert [glass.Options(scale).copies for scale in ("quick", "cpu", "paper")] == [2, 2, 8]
+    assert figure3.config_of(figure3.Choice("paper", seeds=3), "WanD").seeds == 3
+    with pytest.raises(SystemExit, match="seeds must be at least 1, but is 0"):
+        glass.Options(seeds=0)
 
 
 def test_steps_and_delays_are_those_of_the_curves():

@@ -40,7 +40,6 @@ from glassgrok.training import optimizer_of
 SEED, GOOD = 0, 0.95  # of test accuracy at the end
 NAMES = {"x+y": "figure3", "x^2+y": "figure8"}
 STEPS = {"quick": 40, "cpu": 4000, "paper": 4000}
-SEEDS = {"quick": 2, "cpu": 2, "paper": 8}
 CURVES = ("train_accuracy", "test_accuracy", "weight_norm", "ln_train_loss")
 
 
@@ -101,13 +100,11 @@ class Choice(Options):
     Attributes:
         only: names of methods; all of them if not given.
         operation: what is learned.
-        seeds: networks of each method; 2, 2 and 8 for quick, cpu and paper if not given.
         draw: run nothing, only draw what is there.
     """
 
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = field(default=())
     operation: Literal["x+y", "x^2+y"] = "x+y"
-    seeds: int | None = None
     draw: bool = False
 
 
@@ -115,7 +112,7 @@ def config_of(choice: Choice, method: str) -> gg.TrainingConfig:
     """The learning rate of Table 1, unless the method has its own."""
     named = {
         "steps": STEPS[choice.scale],
-        "seeds": choice.seeds or SEEDS[choice.scale],
+        "seeds": choice.copies,
         "learning_rate": RATES[choice.operation],
         "record": "linear",
         "records": min(201, STEPS[choice.scale] + 1),

@@ -29,13 +29,15 @@ from glassgrok.plots.training import training_curves, weight_norm
 
 SEED = 0
 STEPS = {"quick": 60, "cpu": 10_000, "paper": 10_000}
-SEEDS = {"quick": 2, "cpu": 2, "paper": 8}
 
 
-def config_of(scale: str, operation: str) -> gg.TrainingConfig:
+def config_of(options: Options, operation: str) -> gg.TrainingConfig:
     """A line of Table 1."""
     return gg.TrainingConfig(
-        steps=STEPS[scale], learning_rate=RATES[operation], weight_decay=1.0, seeds=SEEDS[scale]
+        steps=STEPS[options.scale],
+        learning_rate=RATES[operation],
+        weight_decay=1.0,
+        seeds=options.copies,
     )
 
 
@@ -53,14 +55,14 @@ def main(options: Options) -> None:
     page, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     model, found, seconds = model_of(options.scale), {}, {}
     for (above, below), operation in zip(axes.T, RATES, strict=True):
-        task, config = gg.modular(operation, p, 0.5), config_of(options.scale, operation)
+        task, config = gg.modular(operation, p, 0.5), config_of(options, operation)
         history = trained(model, task, config, operation, SEED)
         found[operation] = measured(history)
         seconds[operation] = history.attrs["seconds"]
         training_curves(history, above)
         above.set_title(f"{operation} mod {p}", loc="right", fontsize=10)
         weight_norm(history, below)
-    steps, seeds = STEPS[options.scale], SEEDS[options.scale]
+    steps, seeds = STEPS[options.scale], options.copies
     text = (
         f"# AdamW on three tasks mod {p}\n\n{steps:,} full-batch steps, weight decay 1, {seeds} "
         f"seeds; {EXPLAINED}"

@@ -29,19 +29,20 @@ from glassgrok.plots.training import training_curves
 
 SEED, NORM, WIDTHS = 0, 30.0, (32, 64, 128)
 STEPS = {"quick": 60, "cpu": 3000, "paper": 10_000}
-SEEDS = {"quick": 2, "cpu": 2, "paper": 8}
 KINDS = {
     f"|θ| = {NORM:g}": {"norm": NORM, "weight_decay": 0.0},
     "free, decay 1": {"norm": None, "weight_decay": 1.0},
 }
 
 
-def config_of(scale: str, kind: str) -> gg.TrainingConfig:
+def config_of(options: Options, kind: str) -> gg.TrainingConfig:
     """A line of Table 1, or the same without the sphere; a small network has a smaller one."""
     how = dict(KINDS[kind])
-    if scale == "quick" and how["norm"]:
+    if options.scale == "quick" and how["norm"]:
         how["norm"] = 10.0
-    return gg.TrainingConfig(steps=STEPS[scale], learning_rate=1e-3, seeds=SEEDS[scale], **how)
+    return gg.TrainingConfig(
+        steps=STEPS[options.scale], learning_rate=1e-3, seeds=options.copies, **how
+    )
 
 
 def line(width: int, kind: str, copies: list[dict]) -> list:
@@ -57,12 +58,12 @@ def main(options: Options) -> None:
     page, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     for column, width in zip(axes.T, WIDTHS, strict=True):
         for place, kind in zip(column, KINDS, strict=True):
-            model, config = model_of(options.scale, width), config_of(options.scale, kind)
+            model, config = model_of(options.scale, width), config_of(options, kind)
             history = trained(model, task, config, f"{width}, {kind}", SEED)
             found[width, kind] = measured(history)
             training_curves(history, place)
             place.set_title(f"width {model.d_model}, {kind}", loc="right", fontsize=10)
-    steps, seeds = STEPS[options.scale], SEEDS[options.scale]
+    steps, seeds = STEPS[options.scale], options.copies
     text = (
         f"# The weight norm fixed at {NORM:g}, x + y mod {p}\n\n{steps:,} full-batch steps of "
         f"AdamW, learning rate 0.001, {seeds} seeds; {EXPLAINED}"

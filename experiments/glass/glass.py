@@ -18,6 +18,7 @@ from glassgrok.training import steps_to
 
 # Table 1 of Zhang et al. (2025): operation -> learning rate, with weight decay 1.
 RATES = {"x+y": 3e-3, "x^2+y": 5e-3, "x^3+xy^2+y": 1e-2}
+SEEDS = {"quick": 2, "cpu": 2, "paper": 8}
 LEVEL = 0.99  # of accuracy, at which a network has memorised or generalised
 EXPLAINED = (
     f"median (range) over them. Memorised, generalised: first recorded step with {LEVEL:.0%} train "
@@ -31,11 +32,22 @@ class Options:
 
     Attributes:
         scale: quick for a small network in seconds, cpu for p = 67 with few seeds, paper with 8.
+        seeds: networks trained side by side; 2, 2 and 8 for quick, cpu and paper if not given.
         out: folder for the numbers, the figure and the table.
     """
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
+    seeds: int | None = None
     out: Path = Path("figures/glass")
+
+    def __post_init__(self):
+        if self.seeds is not None and self.seeds < 1:
+            raise SystemExit(f"--seeds must be at least 1, but is {self.seeds}; give some.")
+
+    @property
+    def copies(self) -> int:
+        """How many networks there are of each kind."""
+        return SEEDS[self.scale] if self.seeds is None else self.seeds
 
 
 def modulus_of(scale: str) -> int:
