@@ -67,7 +67,7 @@ class WandConfig:
     F_WL: float = 1.0
     t_WL: float = 1000.0
     scheme: Literal["middle", "paper"] = "middle"
-    max_kick: float | None = 1.0
+    max_kick: float | None = 1.5
     handover: tuple[float, float] | None = None
 
     def __post_init__(self):
@@ -95,7 +95,7 @@ def wand(
     F_WL: float = 1.0,
     t_WL: float = 1000.0,
     scheme: Literal["middle", "paper"] = "middle",
-    max_kick: float | None = 1.0,
+    max_kick: float | None = 1.5,
     handover: tuple[float, float] | None = None,
     memory: float = 0.99,
     sigma: float = 0.3,
