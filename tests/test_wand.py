@@ -273,6 +273,13 @@ def test_seeds_side_by_side_are_what_they_are_alone(params):
     assert np.all(many["a"][0] != many["a"][1])
 
 
+def test_a_key_of_another_kind_is_kept(params):
+    optimizer = wand(0.01, key=jax.random.key(0, impl="rbg"))
+    (_, state), _ = steps(optimizer, params, 2)
+    assert state.key.shape == (4,)
+    assert np.any(state.key != optimizer.init(params).key)
+
+
 @pytest.mark.parametrize("max_kick", [None, 1.0])
 def test_a_loss_of_zero_gives_no_nan(params, max_kick):
     """Nor where S is so steep that S'/L is beyond float32."""

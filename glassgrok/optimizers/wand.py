@@ -140,20 +140,34 @@ def wand(
         ValueError: a number is out of its range, or `update` is called without `value`.
     """
     _check(locals())
-    kernel, centers = _KERNELS[scheme], jnp.asarray(axis.centers, jnp.float32)
     adam = optax.identity() if handover is None else optax.scale_by_adam(0.9, 0.98)
 
     def init(params):
         key_data, noise = _draw(_canonical(key), params)
-        speed = jnp.sqrt(jnp.asarray(_at(kT, 0), jnp.float32))
         return WandState(
             count=jnp.int32(0),
             key=key_data,
-            velocity=_scaled(speed, noise),
+            velocity=_scaled(jnp.sqrt(_at(kT, 0)), noise),
             entropy=jnp.zeros(axis.bins, jnp.float32),
             ln_loss=jnp.float32(0),
             descent=adam.init(params),
         )
+
+    def push(gradient, loss, entropy, dt, heat):
+        """-S'(u) grad u, bounded."""
+        u = jnp.log(loss)
+        slope = _slope(entropy, u, axis) + 2 * beta * jnp.maximum(u - L0, 0.0)
+        # In this order: slope / loss would overflow where the loss is very small.
+        force = _scaled(-slope, _scaled(1 / loss, gradient))
+        if max_kick is None:
+            return force
+        return _bounded(force, max_kick * jnp.sqrt(heat) / jnp.maximum(dt, _TINY))
+
+    def deposit(entropy, u, t):
+        """S with the visit of step t."""
+        centers = jnp.asarray(axis.centers, jnp.float32)
+        bump = jax.nn.softmax(-(((centers - u) / sigma) ** 2) / 2)  # sums to 1
+        return entropy + F_WL * jnp.minimum(t / t_WL, t_WL / t) * bump
 
     def update(updates, state, params=None, *, value=None, **_):
         if value is None:
@@ -162,27 +176,21 @@ def wand(
                 "update(gradient, state, params, value=loss)."
             )
         loss = jnp.maximum(jnp.asarray(value, jnp.float32), _TINY)
-        u, dt = jnp.log(loss), jnp.asarray(_at(learning_rate, state.count), jnp.float32)
-        slope = _slope(state.entropy, u, axis) + 2 * beta * jnp.maximum(u - L0, 0.0)
-        # A cosine that ends at 0 ends a rounding below it.
-        heat = jnp.maximum(jnp.asarray(_at(kT, state.count), jnp.float32), 0.0)
-        # In this order: slope / loss would overflow where the loss is very small.
-        force = _scaled(-slope, _scaled(1 / loss, updates))
-        if max_kick is not None:
-            force = _bounded(force, max_kick * jnp.sqrt(heat) / jnp.maximum(dt, _TINY))
-        key_data, noise = _draw(jax.random.wrap_key_data(state.key), updates)
+        dt, heat = _at(learning_rate, state.count), _at(kT, state.count)
+        force = push(updates, loss, state.entropy, dt, heat)
+        held = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(_canonical(key)))
+        key_data, noise = _draw(held, updates)
+        kernel = _KERNELS[scheme]
         step, velocity = _moved(kernel, state.velocity, force, noise, dt, friction, heat)
-        count = state.count + 1
-        t = count.astype(jnp.float32)
-        deposit = jax.nn.softmax(-(((centers - u) / sigma) ** 2) / 2)  # sums to 1
-        entropy = state.entropy + F_WL * jnp.minimum(t / t_WL, t_WL / t) * deposit
         kept = jnp.where(state.count == 0, 0.0, memory)
-        ln_loss = kept * state.ln_loss + (1 - kept) * u
+        ln_loss = kept * state.ln_loss + (1 - kept) * jnp.log(loss)
         descent = state.descent
         if handover is not None:
             with jax.numpy_dtype_promotion("standard"):  # Optax's Adam mixes dtypes
                 down, descent = adam.update(updates, descent, params)
             step = _blended(step, down, dt, _share(ln_loss, handover))
+        count = state.count + 1
+        entropy = deposit(state.entropy, jnp.log(loss), count.astype(jnp.float32))
         return step, WandState(count, key_data, velocity, entropy, ln_loss, descent)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -227,7 +235,9 @@ def _canonical(key):
 
 
 def _at(number, count):
-    return number(count) if callable(number) else number
+    """The value of a number or schedule; a cosine that ends at 0 may end a rounding below it."""
+    value = number(count) if callable(number) else number
+    return jnp.maximum(jnp.asarray(value, jnp.float32), 0.0)
 
 
 def _draw(key, tree):
