@@ -75,10 +75,13 @@ class Method(NamedTuple):
 
 PRINTED = WandConfig(scheme="paper", max_kick=None, anneal=0.0, beta=1000.0)
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}
+# Appendix B.3 gives WanD this learning rate for both tasks.
+WAND = {"optimizer": "wand", "learning_rate": 3e-3, "weight_decay": 0.0}
 METHODS = {
-    "WanD": Method({"optimizer": "wand", "weight_decay": 0.0}),
+    "WanD": Method(WAND),
     "AdamW": Method({}),
-    "WanD as printed": Method({"optimizer": "wand", "weight_decay": 0.0, "wand": PRINTED}),
+    "WanD as printed": Method(WAND | {"wand": PRINTED}),
+    "WanD, 0.005": Method(WAND | {"learning_rate": 5e-3}),
     "Adam": Method({"weight_decay": 0.0}),
     "Grokfast": Method({}, grokfast),
     "SGD momentum": Method(SGD),
@@ -87,7 +90,7 @@ METHODS = {
 COLOURS = dict(
     zip(
         METHODS,
-        ("#D55E00", "#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999"),
+        ("#D55E00", "#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999", "black"),
         strict=True,
     )
 )
