@@ -9,6 +9,8 @@ import xarray as xr
 
 from glassgrok.grid import Axis, Grid
 
+LOST = "lost_"  # and a start: attribute that tells why no S follows from its witnesses
+
 
 class Diagnostics(NamedTuple):
     """How a landscape was sampled; `analysis.convergence` judges it.
@@ -255,12 +257,24 @@ class Landscape:
         return float(total(self.entropy)), float(jackknife(np.array([total(s) for s in left])))
 
     def with_witnesses(self) -> "Landscape":
-        """The same with its witnesses among the groups, for what compares groups by their start."""
-        if self.umbrella is None or not len(self.umbrella.witnesses):
+        """The same with its witnesses among the groups, for what compares groups by their start.
+
+        Without those that no S follows from; see `lost_witnesses`.
+        """
+        found = self.umbrella
+        if found is None:
             return self
-        starts = tuple(str(start) for start in self.umbrella.witness_starts)
-        groups = np.concatenate([self.groups, self.umbrella.witnesses])
+        known = [f"{LOST}{start}" not in self.attributes for start in found.witness_starts]
+        if not any(known):
+            return self
+        starts = tuple(str(start) for start in found.witness_starts[known])
+        groups = np.concatenate([self.groups, found.witnesses[known]])
         return replace(self, groups=groups, starts=self.starts + starts)
+
+    def lost_witnesses(self) -> dict[str, str]:
+        """Start -> why no S follows from the witnesses that began there."""
+        found = self.attributes.items()
+        return {name.removeprefix(LOST): why for name, why in found if name.startswith(LOST)}
 
     def _index(self, bin) -> tuple[int, ...]:
         index = tuple(int(i) for i in np.atleast_1d(bin))

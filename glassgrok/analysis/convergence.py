@@ -154,8 +154,11 @@ def _groups(landscape: Landscape) -> Check:
 
 
 def _starts(landscape: Landscape) -> Check:
-    starts = set(landscape.with_witnesses().starts)
+    starts, lost = set(landscape.with_witnesses().starts), landscape.lost_witnesses()
     names = ", ".join(sorted(starts))
+    if lost:
+        told = f"no S follows from what started from {', '.join(sorted(lost))}"
+        return Check("starts", False, told, "agreement")
     if len(starts) < 2:
         return Check("starts", True, f"all started alike ({names})", "")
     compared = {name: result for name, (_, result) in compare_starts(landscape).items()}

@@ -1,5 +1,7 @@
 """A landscape and a training in words: the end of `glassgrok quickstart` and `glassgrok show`."""
 
+import textwrap
+
 import numpy as np
 
 from glassgrok.analysis.agreement import Agreement, compare_starts
@@ -19,6 +21,7 @@ from glassgrok.analysis.verdicts import describe_verdicts
 from glassgrok.grid import Axis
 from glassgrok.landscape import Landscape, jackknife
 
+LINES = textwrap.TextWrapper(100, subsequent_indent="    ")
 GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 
 
@@ -125,10 +128,17 @@ def describe_starts(landscape: Landscape) -> list[str]:
 
     Returns:
         A line on what is compared, one on S(u), and of a 2-D landscape one on the equilibrium A;
-        of umbrella windows where S(u) of each start lies.
+        of umbrella windows where S(u) of each start lies, or why it does not follow.
     """
     everyone = landscape.with_witnesses()
     names = sorted(set(everyone.starts))
+    lost = [
+        part
+        for name, why in landscape.lost_witnesses().items()
+        for part in LINES.wrap(f"Nothing follows from what started from {name}: {why}")
+    ]
+    if len(names) < 2 and lost:
+        return lost
     if len(names) < 2:
         return ["Groups did not start from different ends, so their agreement proves nothing."]
     u, units = landscape.grid.axes[0], {"S(u)": " nat", "mean A": ""}
@@ -140,6 +150,7 @@ def describe_starts(landscape: Landscape) -> list[str]:
             for name, (comparison, agreement) in compare_starts(landscape).items()
         ),
         *(_witnessed(landscape) if everyone is not landscape else []),
+        *lost,
     ]
 
 
@@ -159,9 +170,11 @@ def _witnessed(landscape: Landscape, rows: int = 5) -> list[str]:
             own = everyone.groups[starts == name]
             left = [landscape.pool(np.delete(own, g, axis=0)) for g in range(len(own))]
             error = jackknife(np.array([marginal(s)[i] for s in left]))
-            text = _pm(float(marginal(landscape.pool(own))[i]), float(error), ".0f")
+            # What its pseudovalues average to is S of all up to the jackknife's correction.
+            entropy = landscape.entropy if name == names[0] else landscape.pool(own)
+            text = _pm(float(marginal(entropy)[i]), float(error), ".0f")
             if len(axes) == 2:
-                mean = row_mean(landscape.pool(own)[i], axes[1].centers)
+                mean = row_mean(entropy[i], axes[1].centers)
                 text += f" (A {mean:.2f})"
             cells.append(f"{text:>22}")
         lines.append(f"  {axes[0].centers[i]:13.2f}" + "".join(cells))

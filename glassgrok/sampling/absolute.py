@@ -7,7 +7,7 @@ from scipy.sparse import csgraph, csr_array
 from scipy.special import logsumexp
 
 from glassgrok.grid import Grid
-from glassgrok.landscape import Landscape, Umbrella, jackknife
+from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
 from glassgrok.sampling import mbar
 from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.windows import FREE, Windows
@@ -144,7 +144,8 @@ def estimate(
     first, *others = members
     given = windows, uniform, pairs, cells, sums
     said = _solved(grid, *given, members[first])
-    witnesses = [_witnesses(grid, *given, members[name]) for name in others]
+    witnesses = {name: _witnesses(grid, *given, members[name]) for name in others}
+    lost = {f"{LOST}{name}": why for name, (_, why) in witnesses.items() if why}
     joined, scale = _scale(windows, pairs)
     counts, size, values = (
         a[:, members[first]].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.values)
@@ -164,7 +165,9 @@ def estimate(
         normalised=True,
         umbrella=Umbrella(
             halves=said.halves,
-            witnesses=np.concatenate([np.zeros((0, *grid.shape)), *witnesses]),
+            witnesses=np.concatenate(
+                [np.zeros((0, *grid.shape)), *(groups for groups, _ in witnesses.values())]
+            ),
             witness_starts=np.array(starts[len(members[first]) :], dtype=object),
             center=windows.center,
             stiffness=windows.stiffness,
@@ -181,6 +184,7 @@ def estimate(
             weakest=_weakest(joined, said.overlap * scale),
             **told,
         ),
+        attributes=lost,
     )
 
 
@@ -194,15 +198,15 @@ def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return joined, np.append(1.0, np.where(_across(windows, pairs), columns, 1.0))
 
 
-def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, members) -> np.ndarray:
-    """(n, ...) pseudovalues of groups that S is not made of; NaN where nothing follows from them.
+def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, members) -> tuple:
+    """(n, ...) pseudovalues of groups that S is not made of; NaN where nothing follows, and why.
 
     They may be in the wrong place altogether, which is no fault of the landscape.
     """
     try:
-        return _solved(grid, windows, uniform, pairs, cells, sums, members).groups
-    except (ValueError, FloatingPointError):
-        return np.full((len(members), *grid.shape), np.nan)
+        return _solved(grid, windows, uniform, pairs, cells, sums, members).groups, ""
+    except (ValueError, FloatingPointError) as error:
+        return np.full((len(members), *grid.shape), np.nan), str(error)
 
 
 def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: list[int]) -> _Said:

@@ -10,6 +10,7 @@ from glassgrok.analysis import Verdict, convergence
 from glassgrok.analysis.agreement import CHANCE, agree, between_within, matters, shifts, slopes
 from glassgrok.analysis.convergence import describe_convergence
 from glassgrok.analysis.groups import leave_one_out
+from glassgrok.analysis.report import describe_starts
 from glassgrok.grid import Axis, Grid
 from glassgrok.landscape import (
     Diagnostics,
@@ -468,3 +469,17 @@ def test_each_defect_of_windows_is_seen(defect, name):
     found = convergence(windows(np.random.default_rng(3), **defect))
     assert not found.converged
     assert name in {check.name for check in found.checks if not check.passed}
+
+
+def test_witnesses_from_which_nothing_follows_are_told_of():
+    found = windows(np.random.default_rng(0))
+    lost = found.with_attributes(lost_memorising="They are elsewhere.")
+    assert set(lost.with_witnesses().starts) == {"random"}
+    (check,) = (c for c in convergence(lost).checks if c.name == "starts")
+    assert not check.passed
+    assert "no S follows from what started from memorising" in check.found
+    text = "\n".join(describe_starts(lost))
+    assert "Nothing follows from what started from memorising: They are elsewhere." in text
+    told = "\n".join(describe_starts(found))
+    assert "S(u) in nats of each start" in told
+    assert "elsewhere" not in told
