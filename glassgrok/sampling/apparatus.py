@@ -165,6 +165,11 @@ def time_step(apparatus: Apparatus, position: np.ndarray, restraint: Restraint, 
     sizes = apparatus.stiffness(flat[0], Restraint(*flat[1:]), jax.random.key(step))
     # The first process's: what each found for itself might be rounded otherwise, and dt with it.
     sizes = engine_devices.allgather(np.asarray(sizes)[None])[0]
+    if not np.isfinite(sizes).any():
+        raise FloatingPointError(
+            f"The forces on all walkers near u = {restraint.center.ravel()[0]:.3g} are not finite, "
+            "so that no time step is small enough; set a smaller rigidity, or correct observe."
+        )
     largest = np.max(sizes, where=np.isfinite(sizes), initial=0.0)
     return apparatus.config.omega_dt / np.sqrt(largest) if largest > 0 else np.inf
 

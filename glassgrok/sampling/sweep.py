@@ -20,6 +20,7 @@ from glassgrok.sampling.windows import FREE, Windows
 SPARE = 4  # random points for each walker that goes down
 FEW = 0.3  # share of the uniform draws that the first rung is worth
 SOFT = 0.8  # stiffness in units of S', once S' has fallen to half its peak
+PHASE = 5.0  # widths of a rung to where another phase can be, at least
 EASING = 0.5  # the stiffness of a rung in that of the one before, at least
 CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
@@ -202,7 +203,9 @@ def _common(rungs: Rungs) -> float:
     u, slope = rungs.mean[::-1, 0], rungs.slope[::-1]
     entropy = np.append(0.0, np.cumsum(np.diff(u) * (slope[1:] + slope[:-1]) / 2))
     rise, far = (entropy - slope[0] * (u - u[0]))[1:], (u - u[0])[1:]
-    return float(np.max(2 * rise[far > 0] / far[far > 0] ** 2, initial=0.0))
+    # Rungs that lie closer are of the same phase, and S' is too noisy for a difference of them.
+    other = far > PHASE * rungs.width[-1]
+    return float(np.max(2 * rise[other] / far[other] ** 2, initial=0.0))
 
 
 def _too_far(config: UmbrellaConfig, rungs: Rungs) -> bool:

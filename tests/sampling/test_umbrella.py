@@ -158,7 +158,11 @@ def test_the_stiffness_that_holds_two_phases_alike():
     rungs = sweep.Rungs(none, none, none, np.array([[1.0], [0.0], [-1.0]]), none, none, none, none)
     assert sweep._common(rungs._replace(slope=np.array([50.0, 50.0, 50.0]))) == 0
     # S rises by 50 nats to u = 0 and by 150 to u = 1: 2 (50)/1² is more than 2 (150)/2².
-    assert sweep._common(rungs._replace(slope=np.array([100.0, 100.0, 0.0]))) == 100
+    two = rungs._replace(slope=np.array([100.0, 100.0, 0.0]))
+    assert sweep._common(two) == 100
+    # Within five widths there is no other phase, but noise over a small distance squared.
+    assert sweep._common(two._replace(width=np.full(3, 0.3))) == 75
+    assert sweep._common(two._replace(width=np.full(3, 0.5))) == 0
 
 
 def steep(apart: float, slope: float = 300.0, stiffness: float = 900.0):
