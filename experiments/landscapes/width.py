@@ -77,7 +77,7 @@ def measure(width: int, rung_steps: int, options: Options) -> dict:
         runs.run(where, config, resume=where.exists(), on_progress=show)
     landscape, about = Landscape.load(where / "landscape.nc"), folders.read_provenance(where)
     known = np.flatnonzero(np.isfinite(row_entropy(landscape.entropy)))
-    lowest, below = known[0], min(BELOW, float(landscape.grid.axes[0].centers[known[1]]))
+    lowest, below = known[0], max(BELOW, float(landscape.grid.axes[0].centers[known[1]]))
     errors = landscape.entropy_error[matters(landscape)]
     A = landscape.grid.axes[1].centers
     left = [
@@ -101,7 +101,7 @@ def measure(width: int, rung_steps: int, options: Options) -> dict:
         "windows": len(landscape.umbrella.row),
         "walker_steps": int(about["walker_steps"]),
         "seconds": about["wall_seconds"],
-        "mean_error": round(float(np.mean(errors)), 2),
+        "mean_error": round(float(np.nanmean(errors)), 2),
         "drift": _pair(_rise(landscape, int(lowest))),
         "machine": {k: about[k] for k in ("devices", "versions", "seed", "git_commit")},
     }
