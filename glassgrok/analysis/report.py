@@ -260,7 +260,8 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
     if landscape.normalised:
         told = f"ln fraction of the domain at {_name(axis)} <= {u:.2f}: "
         told += _pm(*landscape.fraction(u_below=u), ".1f")
-        if np.isfinite(landscape.entropy[rows[0] : third + 1, _above(landscape, level)]).any():
+        above = landscape.grid.axes[1].centers >= level
+        if np.isfinite(landscape.entropy[: third + 1, above]).any():
             part = _pm(*landscape.fraction(u_below=u, a_above=level), ".1f")
             told += f"; with A >= {level:g} too: {part}"
         lines.append(told + ".")
@@ -272,10 +273,6 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
         told = _pm(float(coefficient), float(error), ".1f")
         lines.append(f"Learning coefficient dS/d ln L at {axis.centers[third]:.2f}: {told}.")
     return lines
-
-
-def _above(landscape: Landscape, level: float) -> np.ndarray:
-    return landscape.grid.axes[1].centers >= level
 
 
 def describe_advantage(

@@ -136,7 +136,7 @@ def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
     return values
 
 
-def at_rest(apparatus: Apparatus, position: np.ndarray, key) -> Walkers:
+def at_rest(flat: FlatSystem, position: np.ndarray, key) -> Walkers:
     """Walkers (tiles, tile) at positions, with thermal velocities and streams of noise."""
     size = position.shape[-1]
     velocity, noise = jax.random.split(key)
@@ -144,13 +144,13 @@ def at_rest(apparatus: Apparatus, position: np.ndarray, key) -> Walkers:
     @jax.jit
     def thrown(positions, keys):
         def one(x, key):
-            return apparatus.flat.domain.tangent(x, jax.random.normal(key, x.shape))
+            return flat.domain.tangent(x, jax.random.normal(key, x.shape))
 
         return jax.lax.map(lambda each: one(*each), (positions, keys))
 
-    flat = position.reshape(-1, size)
-    v = np.asarray(thrown(flat, jax.random.split(velocity, len(flat))))
-    streams = np.asarray(jax.random.key_data(jax.random.split(noise, len(flat))))
+    points = position.reshape(-1, size)
+    v = np.asarray(thrown(points, jax.random.split(velocity, len(points))))
+    streams = np.asarray(jax.random.key_data(jax.random.split(noise, len(points))))
     shape = position.shape[:2]
     return Walkers(position, v.reshape(position.shape), streams.reshape(*shape, -1))
 

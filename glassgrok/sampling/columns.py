@@ -82,7 +82,7 @@ def begin(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, str]:
     starts = [dict(apparatus.starts)[name] for name in apparatus.group_starts() if name != "random"]
     position = np.stack([np.stack(starts)] * count, axis=1)
     return laying._replace(
-        walkers=at_rest(apparatus, position, key), begun=_looked(apparatus, position)
+        walkers=at_rest(apparatus.flat, position, key), begun=_looked(apparatus, position)
     ), "spread"
 
 
@@ -161,7 +161,7 @@ def level(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, bool]:
     there, ways, count = inside(apparatus, rungs), trained.astype(int), laying.slope.shape[1]
     r = int(there[-1 - laying.done])
     position = np.stack([rungs.position[r]] * count, axis=1)
-    fresh = at_rest(apparatus, position, jax.random.fold_in(key, laying.done))
+    fresh = at_rest(apparatus.flat, position, jax.random.fold_in(key, laying.done))
     # In the order of the groups: witnesses are the last.
     walkers = Walkers(*(np.concatenate(both) for both in zip(fresh, laying.walkers, strict=True)))
     slope = np.stack([np.full(count, rungs.slope[r]), laying.slope[1]])

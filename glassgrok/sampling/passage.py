@@ -8,15 +8,15 @@ a frozen V = S, where they feel no barrier that S shows, or at a temperature, wh
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from scipy import stats
 
 from glassgrok.engine import devices as engine_devices
 from glassgrok.engine.block import block as compiled_block
 from glassgrok.engine.flat import flatten
-from glassgrok.engine.walkers import Drive, Walkers
+from glassgrok.engine.walkers import Drive
 from glassgrok.grid import Grid
+from glassgrok.sampling.apparatus import at_rest
 from glassgrok.sampling.starts import points_of
 from glassgrok.system import System
 
@@ -103,7 +103,8 @@ def first_passage(
             f"{len(grid.axes)} variables and {walkers} walkers in tiles of {tile}; change those."
         )
     flat = flatten(system, grid, key)
-    first = np.asarray(flat.observe(points_of(flat, {"start": params})[0][1])[0])
+    ((_, x),) = points_of(flat, {"start": params})
+    first = np.asarray(flat.observe(x)[0])
     if not first[1] < level:
         raise ValueError(
             f"The walkers begin at {grid.axes[1].name} {first[1]:.3g}, which is not below the "
@@ -111,7 +112,7 @@ def first_passage(
         )
     chosen = engine_devices.choose(walkers // tile, devices)
     run = compiled_block(chosen, flat, grid, "middle", (walkers // tile, tile), block, block)
-    held = chosen.scatter(_thrown(flat, params, key, (walkers // tile, tile)))
+    held = chosen.scatter(at_rest(flat, np.tile(x, (walkers // tile, tile, 1)), key))
     drive = Drive(
         table=np.zeros(grid.shape, np.float32) if V is None else V.astype(np.float32),
         wall=np.full(2, WALL if V is not None else 0.0, np.float32),
@@ -139,16 +140,3 @@ def first_passage(
         if np.isfinite(passed).all():
             break
     return Passage(passed, -(-steps // block) * block, np.array(seen))
-
-
-def _thrown(flat, params, key, shape: tuple[int, int]) -> Walkers:
-    """Walkers at one point, with thermal velocities and streams of noise."""
-    x = points_of(flat, {"start": params})[0][1]
-    velocity, noise = jax.random.split(key)
-    count = shape[0] * shape[1]
-    thrown = jax.vmap(lambda key: flat.domain.tangent(x, jax.random.normal(key, x.shape)))
-    v = np.asarray(thrown(jax.random.split(velocity, count)))
-    streams = np.asarray(jax.random.key_data(jax.random.split(noise, count)))
-    return Walkers(
-        np.tile(x, (*shape, 1)), v.reshape(*shape, -1), streams.reshape(*shape, *streams.shape[1:])
-    )

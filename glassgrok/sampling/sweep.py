@@ -113,7 +113,7 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         stiffness=stiffness,
         refused=0,
         longest=LONGEST * float(np.sqrt(np.mean(position**2))),
-        walkers=at_rest(apparatus, position, thermal),
+        walkers=at_rest(apparatus.flat, position, thermal),
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
         windows=windows,

@@ -268,7 +268,7 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     """A walker of each group in each window."""
     count, axes = plan.windows.center.shape
     groups, laying = plan.groups, state.laying
-    start = at_rest(apparatus, columns.laid(laying).position, key)
+    start = at_rest(apparatus.flat, columns.laid(laying).position, key)
     rungs = laying.rungs._replace(position=np.zeros(0))
     windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
     pairs = np.zeros(len(plan.pairs))
