@@ -2,10 +2,12 @@
 
 import json
 
+import ablation
 import figure3
 import figure4
 import figure5
 import figure6
+import figure7
 import glass
 import jax
 import jax.numpy as jnp
@@ -84,7 +86,7 @@ def test_every_method_of_figure3_moves_and_differs():
     gradient = {"a": jnp.linspace(-1.0, 1.0, 5)}
     moved = {}
     for name, method in figure3.METHODS.items():
-        config = figure3.config_of(choice, name)
+        config = figure3.config_of(choice, "x+y", method)
         chain = method.optimizer(config, config.learning_rate, 0.0, jax.random.key(0))
         state = chain.init(params)
         for _ in range(2):  # the first of Adam is the same for all of its kin
@@ -96,9 +98,28 @@ def test_every_method_of_figure3_moves_and_differs():
     assert len(distinct) == len(figure3.METHODS) - 1  # Adam is AdamW where the decay is 0
 
 
+@pytest.mark.parametrize("script", [ablation, figure7])
+def test_each_case_is_run_once(tmp_path, script, monkeypatch):
+    many = 2 if script is ablation else 1
+    monkeypatch.setattr(script, "CASES", dict(list(script.CASES.items())[:many]))
+    monkeypatch.setattr(script, "OPERATIONS", ("x+y",))
+    monkeypatch.setattr(figure7, "FRACTIONS", (0.5, 0.7))
+    script.main(glass.Options("quick", out=tmp_path))
+    name = script.__name__
+    first, text = written(tmp_path, name)
+    assert len(first["runs"]) == 2
+    assert all(len(run["copies"]) == 2 for run in first["runs"])
+    assert text.count("\n| ") == 4
+    script.main(glass.Options("quick", out=tmp_path))
+    assert written(tmp_path, name)[0] == first
+    with pytest.raises(SystemExit, match="holds runs of the scale quick, not cpu"):
+        script.main(glass.Options("cpu", out=tmp_path))
+
+
 def test_seeds_can_be_chosen():
+    wand = figure3.METHODS["WanD"]
     assert [glass.Options(scale).copies for scale in ("quick", "cpu", "paper")] == [2, 2, 8]
-    assert figure3.config_of(figure3.Choice("paper", seeds=3), "WanD").seeds == 3
+    assert figure3.config_of(glass.Options("paper", seeds=3), "x+y", wand).seeds == 3
     with pytest.raises(SystemExit, match="seeds must be at least 1, but is 0"):
         glass.Options(seeds=0)
 

@@ -8,7 +8,6 @@ p = 67, half of the examples train, full batch. Each finished method is added to
 one that is there already is not repeated. At the end it draws the figure and writes the table.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
@@ -23,6 +22,7 @@ from glass import (
     RATES,
     Options,
     about,
+    known_runs,
     measured,
     model_of,
     modulus_of,
@@ -111,25 +111,27 @@ class Choice(Options):
     draw: bool = False
 
 
-def config_of(choice: Choice, method: str) -> gg.TrainingConfig:
+def config_of(options: Options, operation: str, method: Method) -> gg.TrainingConfig:
     """The learning rate of Table 1, unless the method has its own."""
     named = {
-        "steps": STEPS[choice.scale],
-        "seeds": choice.copies,
-        "learning_rate": RATES[choice.operation],
+        "steps": STEPS[options.scale],
+        "seeds": options.copies,
+        "learning_rate": RATES[operation],
         "record": "linear",
-        "records": min(201, STEPS[choice.scale] + 1),
+        "records": min(201, STEPS[options.scale] + 1),
     }
-    return gg.TrainingConfig(**(named | METHODS[method].config))
+    return gg.TrainingConfig(**(named | method.config))
 
 
-def run(choice: Choice, method: str) -> dict:
-    """Train all seeds of a method: its record."""
-    task = gg.modular(choice.operation, modulus_of(choice.scale), 0.5)
-    config, model = config_of(choice, method), model_of(choice.scale)
-    history = trained(model, task, config, method, SEED, optimizer=METHODS[method].optimizer)
+def run(options: Options, operation: str, name: str, method: Method, fraction: float = 0.5) -> dict:
+    """Train all seeds of a method on some share of the examples: its record."""
+    task = gg.modular(operation, modulus_of(options.scale), fraction)
+    config, model = config_of(options, operation, method), model_of(options.scale)
+    history = trained(model, task, config, name, SEED, optimizer=method.optimizer)
     return {
-        "method": method,
+        "method": name,
+        "operation": operation,
+        "train_fraction": fraction,
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,
         "steps": config.steps,
@@ -142,14 +144,18 @@ def run(choice: Choice, method: str) -> dict:
     }
 
 
+def success(copies: list[dict]) -> str:
+    """How many of the seeds generalise at the end."""
+    return f"{sum(copy['test_accuracy'] > GOOD for copy in copies)} of {len(copies)}"
+
+
 def row(record: dict) -> list:
     """A line of the table."""
     copies = record["copies"]
-    good = sum(copy["test_accuracy"] > GOOD for copy in copies)
     return [
         record["method"],
         f"{record['learning_rate']:g}, {record['weight_decay']:g}",
-        f"{good} of {len(copies)}",
+        success(copies),
         spread([copy["test_accuracy"] for copy in copies]),
         spread([copy["memorised"] for copy in copies]),
         spread(record["reached"]),
@@ -208,20 +214,13 @@ def main(choice: Choice) -> None:
     if unknown:
         raise SystemExit(f"There is no method {unknown[0]!r}; choose of: {', '.join(METHODS)}.")
     name = NAMES[choice.operation]
-    path = choice.out / f"{name}.json"
-    known = json.loads(path.read_text()) if path.is_file() else {"scale": choice.scale, "runs": []}
-    if known["scale"] != choice.scale and not choice.draw:
-        raise SystemExit(
-            f"{path} holds runs of the scale {known['scale']}, not {choice.scale}; give another "
-            "--out, or remove it."
-        )
-    records = {record["method"]: record for record in known["runs"]}
+    records = {record["method"]: record for record in known_runs(choice, name)}
     for method in () if choice.draw else choice.only or METHODS:
         if method not in records:
-            records[method] = run(choice, method)
+            records[method] = run(choice, choice.operation, method, METHODS[method])
             finish(choice, name, list(records.values()))
     if not records:
-        raise SystemExit(f"{path} has no runs in it; run without --draw first.")
+        raise SystemExit(f"{choice.out / name}.json has no runs in it; run without --draw first.")
     finish(choice, name, list(records.values()))
 
 

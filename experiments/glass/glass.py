@@ -125,6 +125,24 @@ def about(name: str, seed: int) -> dict:
     return {n: all_of_it[n] for n in kept} | {"devices": devices}
 
 
+def known_runs(options: Options, name: str) -> list[dict]:
+    """The records that NAME.json holds already.
+
+    Raises:
+        SystemExit: they are of another scale.
+    """
+    path = options.out / f"{name}.json"
+    if not path.is_file():
+        return []
+    known = json.loads(path.read_text())
+    if known["scale"] != options.scale:
+        raise SystemExit(
+            f"{path} holds runs of the scale {known['scale']}, not {options.scale}; give another "
+            "--out, or remove it."
+        )
+    return known["runs"]
+
+
 def write(options: Options, name: str, results: dict, figure: Figure, text: str) -> None:
     """NAME.json, NAME.png and NAME.md."""
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,93 @@
+"""Figures 7 and 8 of Zhang et al. (2025, v5): WanD and AdamW against the share that trains.
+
+    python experiments/glass/figure7.py [--scale quick | cpu | paper]
+
+p = 67, two tasks, 50 to 80 % of the examples, full batch. The hybrid of the two that the paper
+shows too looks at the test accuracy, and is left out. Each finished case is added to the JSON file,
+and one that is there already is not repeated.
+"""
+
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+from figure3 import GOOD, METHODS, STEPS, curve, run, success
+from glass import Options, known_runs, modulus_of, spread, table, write
+
+OPERATIONS = ("x+y", "x^2+y")
+FRACTIONS = (0.5, 0.6, 0.7, 0.8)
+CASES = {name: METHODS[name] for name in ("WanD", "AdamW")}
+COLOURS = dict(zip(CASES, ("#D55E00", "#0072B2"), strict=True))
+
+
+def line(record: dict) -> list:
+    """A row of the table."""
+    copies = record["copies"]
+    return [
+        record["operation"],
+        f"{record['train_fraction']:.0%}",
+        record["method"],
+        success(copies),
+        spread([copy["test_accuracy"] for copy in copies]),
+        spread([copy["memorised"] for copy in copies]),
+        spread(record["reached"]),
+        spread([copy["generalised"] for copy in copies]),
+    ]
+
+
+def draw(records: list[dict]):
+    """Test accuracy over the steps for each task and share, each seed and the median."""
+    size = len(OPERATIONS), len(FRACTIONS)
+    page, axes = plt.subplots(
+        *size, figsize=(14, 7), layout="constrained", sharey=True, squeeze=False
+    )
+    for place, (operation, fraction) in zip(
+        axes.ravel(), product(OPERATIONS, FRACTIONS), strict=True
+    ):
+        place.set(title=f"{operation}, {fraction:.0%} train", xlabel="training step")
+        for record in records:
+            if (record["operation"], record["train_fraction"]) != (operation, fraction):
+                continue
+            values, colour = curve(record, "test_accuracy"), COLOURS[record["method"]]
+            place.plot(record["step"], values, color=colour, linewidth=0.4, alpha=0.5)
+            median = values.median("copy")
+            place.plot(record["step"], median, color=colour, label=record["method"])
+    for place in axes[:, 0]:
+        place.set(ylabel="test accuracy")
+    axes[0, 0].legend(frameon=False)
+    return page
+
+
+def finish(options: Options, records: list[dict]) -> None:
+    """The numbers, the picture and the table of what is there."""
+    copies = np.unique([len(record["copies"]) for record in records])
+    text = (
+        f"# WanD and AdamW against the share that trains, p = {modulus_of(options.scale)}\n\n"
+        f"{STEPS[options.scale]:,} full-batch steps; median (range) over "
+        f"{' or '.join(map(str, copies))} seeds. Success: test accuracy above {GOOD:.0%} at the "
+        "end.\n\n"
+    ) + table(
+        ["task", "train", "optimizer", "success", "test accuracy", "memorised", "95% test",
+         "99% test"],
+        [line(record) for record in records],
+    )  # fmt: skip
+    page = draw(records)
+    write(options, "figure7", {"runs": records}, page, text)
+    plt.close(page)
+
+
+def main(options: Options) -> None:
+    """Run what is not there yet, draw and write."""
+    records = known_runs(options, "figure7")
+    there = {(r["operation"], r["train_fraction"], r["method"]) for r in records}
+    for case in product(OPERATIONS, FRACTIONS, CASES):
+        if case not in there:
+            operation, fraction, name = case
+            records.append(run(options, operation, name, CASES[name], fraction))
+            finish(options, records)
+    finish(options, records)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
