@@ -53,9 +53,13 @@ class Apparatus(NamedTuple):
             name for name in names for _ in range(self.config.witnesses)
         )
 
+    def walker_starts(self) -> tuple[str, ...]:
+        """What each of the M walkers of a window starts from; those of a group side by side."""
+        return tuple(name for name in self.group_starts() for _ in range(self.config.copies))
+
     def trained(self) -> np.ndarray:
-        """(G,) whether a group is a witness, that starts from a trained point."""
-        return np.arange(len(self.group_starts())) >= self.config.groups
+        """(M,) whether a walker is a witness, that starts from a trained point."""
+        return np.array(self.walker_starts()) != "random"
 
 
 def build(
@@ -73,7 +77,7 @@ def build(
         system, grid, config: what to sample, where and how.
         key: a JAX key, for the shapes of the parameters only.
         starts: name -> params of trained points that groups of witnesses start from.
-        devices: number of devices, or None for as many as divide the groups.
+        devices: number of devices, or None for as many as divide the walkers of a window.
         spread: how they share the work; see `Devices`.
 
     Raises:
@@ -85,8 +89,8 @@ def build(
             "Box or a Shell."
         )
     flat = flatten(system, grid, key)
-    groups = config.groups + config.witnesses * len(starts or {})
-    chosen = engine_devices.choose(groups, devices, spread)
+    walkers = (config.groups + config.witnesses * len(starts or {})) * config.copies
+    chosen = engine_devices.choose(walkers, devices, spread)
 
     example = np.zeros(flat.size, np.float32)
     draw = jax.vmap(lambda key: flat.domain.draw(key, example))
@@ -104,9 +108,9 @@ def build(
 
 
 def uniform_points(apparatus: Apparatus, count: int, key) -> np.ndarray:
-    """(groups, count, D) points of the domain."""
-    groups = len(apparatus.group_starts())
-    return np.asarray(apparatus.draw(jax.random.split(key, (groups, count))))
+    """(M, count, D) points of the domain."""
+    walkers = len(apparatus.walker_starts())
+    return np.asarray(apparatus.draw(jax.random.split(key, (walkers, count))))
 
 
 def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
@@ -115,10 +119,10 @@ def uniform_values(apparatus: Apparatus, key) -> np.ndarray:
     Raises:
         ValueError: they are mostly not finite, or do not vary, or have no gradient.
     """
-    config, found, groups = apparatus.config, [], len(apparatus.group_starts())
-    each = min(32, -(-config.draws // groups))
+    config, found, walkers = apparatus.config, [], len(apparatus.walker_starts())
+    each = min(32, -(-config.draws // walkers))
     examined = apparatus.devices.map(survey(apparatus.flat))
-    for k, part in enumerate(jax.random.split(key, -(-config.draws // (each * groups)))):
+    for k, part in enumerate(jax.random.split(key, -(-config.draws // (each * walkers)))):
         points = apparatus.devices.scatter(uniform_points(apparatus, each, part))
         if k == 0:
             seen = apparatus.devices.gather(examined(points))
@@ -199,7 +203,7 @@ def hold(apparatus: Apparatus, walkers: Walkers, restraint: Restraint, steps: in
 
 def spread_out(apparatus: Apparatus, count: int) -> tuple[Devices, int]:
     """Devices for so many walkers, and how many of them are in a tile."""
-    chosen, tile = apparatus.devices, apparatus.config.tile
+    chosen, tile = apparatus.devices, min(apparatus.config.tile, count)
     devices = len(chosen.local) * jax.process_count()
     return Devices(chosen.local, -(-count // (tile * devices)) * devices, chosen.spread), tile
 

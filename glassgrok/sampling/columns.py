@@ -79,7 +79,8 @@ def begin(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, str]:
     )
     if not trained.any():
         return laying, "level"
-    starts = [dict(apparatus.starts)[name] for name in apparatus.group_starts() if name != "random"]
+    known, names = dict(apparatus.starts), apparatus.walker_starts()
+    starts = [known[name] for name in names if name != "random"]
     position = np.stack([np.stack(starts)] * count, axis=1)
     return laying._replace(
         walkers=at_rest(apparatus.flat, position, key), begun=_looked(apparatus, position)

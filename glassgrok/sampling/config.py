@@ -203,13 +203,17 @@ class UmbrellaConfig:
     """How umbrella windows are laid and sampled.
 
     Attributes:
-        groups: independent groups, each with a walker in every window; S is what they say.
+        groups: independent groups, each with walkers in every window; S is what they say.
+        copies: walkers of each group in every window. On a GPU many are as fast as few.
         witnesses: more such groups for each trained start. They begin far from equilibrium, so S
             is not made of them: where they agree with the others, that was long enough.
         steps: of each walker once all windows are laid.
         settle: share of them that is not counted.
         block: steps between two exchanges.
         rung_steps: of each rung on the way down, where S' and the widths come from.
+        lag: nats that S between two rungs may have changed by in the last quarter of these steps;
+            where it is more the walkers are held there for as many steps again.
+        patience: times that this is done at one rung, at most.
         spread_steps: of the witnesses' columns while they are drawn apart along A at the lowest
             rung; half of them at rest there.
         level_steps: of all columns at each rung, half of them while those of the groups that came
@@ -229,11 +233,14 @@ class UmbrellaConfig:
     """
 
     groups: int = 8
+    copies: int = 1
     witnesses: int = 3
     steps: int = 4_000
     settle: float = 0.2
     block: int = 50
     rung_steps: int = 600
+    lag: float = 0.1
+    patience: int = 3
     spread_steps: int = 4_000
     level_steps: int = 200
     spread: float = 1.5
@@ -248,7 +255,7 @@ class UmbrellaConfig:
 
     def __post_init__(self):
         counts = ("steps", "block", "rung_steps", "spread_steps", "level_steps", "rungs")
-        for name in (*counts, "draws", "sweepers", "tile"):
+        for name in (*counts, "draws", "sweepers", "tile", "copies"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
         for name in ("groups", "witnesses"):
@@ -258,7 +265,9 @@ class UmbrellaConfig:
                 )
         if not 0 <= self.settle < 1:
             raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
-        for name in ("spread", "rigidity"):
+        if self.patience < 0:
+            raise ValueError(f"patience must not be negative, but is {self.patience}.")
+        for name in ("spread", "rigidity", "lag"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(
                     f"{name} must be above 0 and finite, but is {getattr(self, name)}."
@@ -270,10 +279,10 @@ class UmbrellaConfig:
                 )
         if self.columns != "auto" and not 0 <= self.columns != 1:
             raise ValueError(f'columns must be "auto", 0 or at least 2, but is {self.columns!r}.')
-        if self.draws < 10 * self.groups:
+        if self.draws < 10 * self.groups * self.copies:
             raise ValueError(
-                f"draws must be at least ten for each of {self.groups} groups, but are "
-                f"{self.draws}."
+                f"draws must be at least ten for each of {self.groups * self.copies} walkers of "
+                f"a window, but are {self.draws}."
             )
         if self.steps < 10 * self.block:
             raise ValueError(

@@ -24,11 +24,12 @@ PHASE = 5.0  # widths of a rung to where another phase can be, at least
 EASING = 0.5  # the stiffness of a rung in that of the one before, at least
 CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
+CERTAIN = 2.0  # standard errors of a change that is not noise
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 
 
 class Rungs(NamedTuple):
-    """R rungs, from the top; of G groups.
+    """R rungs, from the top; of M walkers from random points.
 
     Attributes:
         center, stiffness, dt: (R,) of u.
@@ -36,7 +37,7 @@ class Rungs(NamedTuple):
         slope: (R,) S'(u).
         width: (R,) standard deviation of u of one walker.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
-        position: (R, G, D) where each group's walker begins; of those that came down.
+        position: (R, M, D) where each of them is at its end.
     """
 
     center: np.ndarray
@@ -62,8 +63,9 @@ class Laying(NamedTuple):
         rungs: found on the way down.
         center, stiffness: of u, for the next rung.
         refused: rungs in a row that lay too far below the one before.
+        waited: times that the walkers were held once more at the rung where they are.
         longest: time step, at most.
-        walkers: (G, n), on the host: those that go down; then the columns of the witnesses, the
+        walkers: (M, n), on the host: those that go down; then the columns of the witnesses, the
             free one first.
         begun: (witnesses, n, axes) collective variables before these are drawn apart.
         slope: (2, n) of S along u, where each column stands that came down, and that comes up.
@@ -77,6 +79,7 @@ class Laying(NamedTuple):
     center: float
     stiffness: float
     refused: int
+    waited: int
     longest: float
     walkers: Walkers
     begun: np.ndarray
@@ -105,13 +108,14 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     none, stiffness = np.zeros(0), _least(uniform)
     many = np.zeros((0, axes))
     rungs = Rungs(none, none, none, many, none, none, none, np.zeros((0, groups, size), np.float32))
-    places = np.zeros((0, len(apparatus.group_starts()), size), np.float32)
+    places = np.zeros((0, len(apparatus.walker_starts()), size), np.float32)
     windows = Windows(many, many, none, none.astype(int), none.astype(int), many, places)
     return Laying(
         rungs=rungs,
         center=first_center(uniform[:, 0], stiffness),
         stiffness=stiffness,
         refused=0,
+        waited=0,
         longest=LONGEST * float(np.sqrt(np.mean(position**2))),
         walkers=at_rest(apparatus.flat, position, thermal),
         begun=np.zeros((groups, 0, axes)),
@@ -167,10 +171,12 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Lay
         ValueError: random points are below the grid already, or the walkers do not come down.
     """
     config, axis = apparatus.config, apparatus.grid.axes[0]
-    found = _rung(apparatus, laying)
+    found, lag = _rung(apparatus, laying)
     if laying.refused < TRIES and _too_far(config, found.rungs):
         return _halfway(laying, found), False
-    laying = found._replace(refused=0)
+    if lag > config.lag and laying.waited < config.patience:
+        return found._replace(rungs=laying.rungs, waited=laying.waited + 1), False
+    laying = found._replace(refused=0, waited=0)
     rungs, stiffness = laying.rungs, laying.stiffness
     slope, u, width = rungs.slope[-1], rungs.mean[-1, 0], rungs.width[-1]
     if u < axis.low:
@@ -227,8 +233,8 @@ def _halfway(laying: Laying, found: Laying) -> Laying:
     )
 
 
-def _rung(apparatus: Apparatus, laying: Laying) -> Laying:
-    """Hold the walkers at the next rung."""
+def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
+    """Hold the walkers at the next rung; and by how much they still lag behind, see `_lag`."""
     walkers, axes = laying.walkers, len(apparatus.grid.axes)
     shape, unit = walkers.position.shape[:2], np.eye(axes)[0]
     center, stiffness = (
@@ -255,7 +261,27 @@ def _rung(apparatus: Apparatus, laying: Laying) -> Laying:
         position=walkers.position[:, 0],
     )
     rungs = appended(laying.rungs, [found])
-    return moved(laying, walkers, step)._replace(rungs=rungs, done=laying.done + 1)
+    laying = moved(laying, walkers, step)._replace(rungs=rungs, done=laying.done + 1)
+    return laying, _lag(apparatus.config, rungs, late[..., 0])
+
+
+def _lag(config: UmbrellaConfig, rungs: Rungs, u: np.ndarray) -> float:
+    """Nats that S from the rung above to this one changed by in the last quarter of the stay.
+
+    S' times their distance, between the third quarter and the fourth; 0 where it is within the
+    noise between walkers.
+
+    Args:
+        config, rungs: so far, this one the last.
+        u: (M, steps, n) of the second half.
+    """
+    parts = np.array_split(u, 2, axis=1)
+    change = np.subtract(*(np.nanmean(part, axis=(1, 2)) for part in reversed(parts)))
+    noise = np.nanstd(change, ddof=1) / np.sqrt(len(change))
+    above = rungs.mean[-2, 0] if len(rungs.slope) > 1 else np.inf
+    gap = min(abs(above - rungs.mean[-1, 0]), config.spread * rungs.width[-1])
+    mean = abs(float(np.nanmean(change)))
+    return rungs.stiffness[-1] * mean * gap if mean > CERTAIN * noise else 0.0
 
 
 def appended(table, rows: list):

@@ -3,7 +3,7 @@
 1. Uniform draws give S where random points lie.
 2. `sweep` puts windows along u, down to the lowest u of the grid, and `columns` on the grid along A
    too. Each holds its walkers by a harmonic restraint, and overlaps with its neighbours.
-3. All windows run at once, one walker of each group in each; neighbours are exchanged between
+3. All windows run at once, `copies` walkers of each group in each; neighbours are exchanged between
    blocks. S follows from all samples together (`mbar`), as ln of the fraction of the domain.
 
 Groups that began at random points make S. Those that began at the other end, memorising and
@@ -11,12 +11,14 @@ generalising, are its witnesses: they tell whether this was long enough.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from glassgrok.engine.devices import Devices
+from glassgrok.engine.startup import cores
 from glassgrok.engine.walkers import Walkers
 from glassgrok.grid import Grid
 from glassgrok.landscape import Landscape
@@ -43,13 +45,13 @@ COOL, SPREAD, LEVEL, WARM, WINDOWS, DONE = STAGES
 
 
 class Places(NamedTuple):
-    """Which window each walker is in, and who came from which end; K windows, G groups, E pairs.
+    """Which window each walker is in, and who came from which end; K windows of M walkers, E pairs.
 
     Walkers stay on their device; what is exchanged are their windows.
 
     Attributes:
-        window: (K, G).
-        ends: (axes, K, G) the end that a walker saw last: 0 the first, 1 the last, -1 none.
+        window: (K, M).
+        ends: (axes, K, M) the end that a walker saw last: 0 the first, 1 the last, -1 none.
         trips: (axes,) round trips of all walkers.
         accepted, tried: (E,) exchanges between each pair.
     """
@@ -61,7 +63,7 @@ class Places(NamedTuple):
     tried: np.ndarray
 
     def holders(self) -> np.ndarray:
-        """(K, G) the walker in each window."""
+        """(K, M) the walker in each window."""
         return np.argsort(self.window, axis=0)
 
 
@@ -72,7 +74,7 @@ class UmbrellaState(NamedTuple):
         stage: index into STAGES.
         uniform: (draws, axes) collective variables at uniform points.
         laying: how far the windows are laid; later they alone, without walkers.
-        walkers: Walkers of the windows, in tiles spread over the devices; saved as (K, G).
+        walkers: Walkers of the windows, in tiles spread over the devices; saved as (K, M).
         places: where they are.
         sums: what is kept of them.
         block: blocks done with all windows.
@@ -125,7 +127,7 @@ class Plan(NamedTuple):
         windows: without positions.
         sets, pairs: of `neighbours`, apart and together.
         cells: that samples are counted in.
-        groups: of walkers.
+        walkers: of each window.
         devices, tile: how the walkers are spread.
     """
 
@@ -133,7 +135,7 @@ class Plan(NamedTuple):
     sets: list[np.ndarray]
     pairs: np.ndarray
     cells: Cells
-    groups: int
+    walkers: int
     devices: Devices
     tile: int
 
@@ -249,25 +251,25 @@ def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
 
 def plan_of(apparatus: Apparatus, state: UmbrellaState) -> Plan:
     """Neighbours, cells and devices for the windows that were laid."""
-    windows, groups = columns.laid(state.laying), len(apparatus.group_starts())
+    windows, walkers = columns.laid(state.laying), len(apparatus.walker_starts())
     windows = windows._replace(position=np.zeros((len(windows.row), 0)))
-    devices, tile = spread_out(apparatus, len(windows.row) * groups)
+    devices, tile = spread_out(apparatus, len(windows.row) * walkers)
     sets = neighbours(windows)
     return Plan(
         windows=windows,
         sets=sets,
         pairs=np.concatenate([*sets, np.zeros((0, 2), int)]),
         cells=cells_of(apparatus.grid, windows, state.uniform),
-        groups=groups,
+        walkers=walkers,
         devices=devices,
         tile=tile,
     )
 
 
 def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) -> UmbrellaState:
-    """A walker of each group in each window."""
+    """All walkers of each window."""
     count, axes = plan.windows.center.shape
-    groups, laying = plan.groups, state.laying
+    walkers, laying = plan.walkers, state.laying
     start = at_rest(apparatus.flat, columns.laid(laying).position, key)
     rungs = laying.rungs._replace(position=np.zeros(0))
     windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
@@ -278,24 +280,30 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
         settled=int(np.ceil(apparatus.config.settle * _blocks(apparatus.config))),
         blocks=_blocks(apparatus.config),
         places=Places(
-            np.tile(np.arange(count)[:, None], (1, groups)),
-            np.full((axes, count, groups), -1),
+            np.tile(np.arange(count)[:, None], (1, walkers)),
+            np.full((axes, count, walkers), -1),
             np.zeros(axes, np.int64),
             pairs,
             pairs,
         ),
-        sums=Sums.empty(groups, plan.windows, plan.pairs, plan.cells, len(apparatus.flat.extras)),
+        sums=Sums.empty(
+            len(apparatus.group_starts()),
+            plan.windows,
+            plan.pairs,
+            plan.cells,
+            len(apparatus.flat.extras),
+        ),
     )
 
 
 def _scattered(plan: Plan, tree):
-    """(K, G, ...) -> tiles on the devices."""
+    """(K, M, ...) -> tiles on the devices."""
     return plan.devices.scatter(tiled(tree, plan.devices, plan.tile))
 
 
 def _untiled(plan: Plan, tree):
-    """(tiles, tile, ...) -> (K, G, ...)."""
-    return untiled(tree, (len(plan.windows.row), plan.groups))
+    """(tiles, tile, ...) -> (K, M, ...)."""
+    return untiled(tree, (len(plan.windows.row), plan.walkers))
 
 
 def _blocks(config: UmbrellaConfig) -> int:
@@ -317,7 +325,7 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
         stop_where_too_many_are_lost(healthy, restraint)
         walkers, rescued = _rescued(plan, state, healthy), int((~healthy).sum())
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
-    _count(state, plan, values, healthy)
+    _count(config, state, plan, values, healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
         given = plan.windows, state.uniform, plan.pairs, plan.cells, state.sums
         absolute.examine(*given, list(range(config.groups)))
@@ -326,7 +334,7 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
     return state._replace(places=places, stage=STAGES.index(stage))
 
 
-def _count(state: UmbrellaState, plan: Plan, values, healthy) -> None:
+def _count(config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, healthy) -> None:
     """Add the values of a block that has been done, unless it is one to settle in.
 
     A run that is given more steps later has them in its second half.
@@ -335,10 +343,17 @@ def _count(state: UmbrellaState, plan: Plan, values, healthy) -> None:
     if since < 0:
         return
     half = min(since * HALVES // (state.blocks - state.settled), HALVES - 1)
-    holder = state.places.holders()
-    for g in np.flatnonzero(healthy.all(axis=0)):
-        seen = values[holder[:, g], g]
-        state.sums.add(plan.windows, plan.pairs, plan.cells, seen, half, g)
+    holder, whole = state.places.holders(), healthy.all(axis=0)
+
+    def add(group: int) -> None:
+        for m in range(group * config.copies, (group + 1) * config.copies):
+            if whole[m]:
+                seen = values[holder[:, m], m]
+                state.sums.add(plan.windows, plan.pairs, plan.cells, seen, half, group)
+
+    # A group's sums are its own, and NumPy lets other threads work.
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(add, range(plan.walkers // config.copies)))
 
 
 def exchange(places: Places, plan: Plan, turn: int, values: np.ndarray, random) -> Places:
@@ -348,7 +363,7 @@ def exchange(places: Places, plan: Plan, turn: int, values: np.ndarray, random) 
         places: so far.
         plan: the windows and their neighbours.
         turn: which set, counted round and round.
-        values: (K, G, axes) of each walker, where it is now; where NaN it stays.
+        values: (K, M, axes) of each walker, where it is now; where NaN it stays.
         random: of numpy.
     """
     if not plan.sets:
@@ -401,14 +416,14 @@ def _rescued(plan: Plan, state: UmbrellaState, healthy: np.ndarray) -> Walkers:
 
 def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Report:
     laying, config = state.laying, apparatus.config
-    known = laying.windows if len(laying.windows.row) else laying.rungs
+    u = np.concatenate([laying.windows.mean[:, 0], laying.rungs.mean[-1:, 0]])
     told = Report(
         stage=STAGES[state.stage],
         step=laying.walker_steps,
         total=0,
         rungs=len(laying.rungs.slope),
         windows=len(laying.windows.row),
-        u_low=float(min(known.mean[:, 0].min(initial=np.inf), laying.rungs.mean[-1, 0])),
+        u_low=float(u.min()) if len(u) else laying.center,
         coverage=0.0,
         accepted=1.0,
         trips=0,

@@ -19,7 +19,7 @@ class Windows(NamedTuple):
         row: (K,) number of the rung, from the top.
         column: (K,) number along A, `FREE` where A is not held.
         mean: (K, axes) of the collective variables, as far as is known.
-        position: (K, groups, D) where each group's walker begins.
+        position: (K, M, D) where each walker begins.
     """
 
     center: np.ndarray

@@ -117,7 +117,7 @@ def test_walkers_that_do_not_arrive_are_told_of():
     [("groups", 1, "at least 2 for errors"), ("steps", 0, "steps must be at least 1"),
      ("settle", 1.0, "from 0 to below 1"), ("settle", 0.99, "at least two blocks of 50 steps"),
      ("steps", 60, "at least 10 blocks of 50"),
-     ("draws", 20, "ten for each of 8 groups"), ("spread", 0.0, "above 0"),
+     ("draws", 20, "ten for each of 8 walkers"), ("spread", 0.0, "above 0"),
      ("columns", 1, '"auto", 0 or at least 2'), ("tile", 0, "tile must be at least 1"),
      ("omega_dt", 0.0, "omega_dt must lie between 0 and 1"),
      ("friction", 1.5, "friction must lie between 0 and 1")],
