@@ -47,7 +47,10 @@ def stiffness(flat: FlatSystem, iterations: int = 12) -> Callable:
 
     def many(positions, restraints, key):
         keys = jax.random.split(key, len(positions))
-        return jax.lax.map(lambda each: one(*each), (positions, restraints, keys))
+        # On a CPU side by side they only fight for the cache.
+        batch = None if jax.default_backend() == "cpu" else len(positions)
+        each = positions, restraints, keys
+        return jax.lax.map(lambda one_of: one(*one_of), each, batch_size=batch)
 
     return jax.jit(many)
 
