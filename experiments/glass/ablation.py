@@ -97,7 +97,7 @@ def main(options: Options) -> None:
     for operation in OPERATIONS:
         for name, method in CASES.items():
             if (operation, name) not in there:
-                records.append(run(options, operation, name, method))
+                records.append(run(options, operation, name, method, curves=("test_accuracy",)))
                 finish(options, records)
     finish(options, records)
 

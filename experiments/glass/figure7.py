@@ -84,7 +84,8 @@ def main(options: Options) -> None:
     for case in product(OPERATIONS, FRACTIONS, CASES):
         if case not in there:
             operation, fraction, name = case
-            records.append(run(options, operation, name, CASES[name], fraction))
+            how = {"fraction": fraction, "curves": ("test_accuracy",)}
+            records.append(run(options, operation, name, CASES[name], **how))
             finish(options, records)
     finish(options, records)
 

@@ -1,6 +1,7 @@
 """What the scripts of this folder share: the tasks, seeds trained side by side, what is written."""
 
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -147,6 +148,8 @@ def write(options: Options, name: str, results: dict, figure: Figure, text: str)
     """NAME.json, NAME.png and NAME.md."""
     options.out.mkdir(parents=True, exist_ok=True)
     told = json.dumps({"scale": options.scale, **results}, indent=1)
+    # A list of numbers on one line: a curve has hundreds.
+    told = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", told)
     write_text(options.out / f"{name}.json", told + "\n")
     write_text(options.out / f"{name}.md", text)
     replace_with(
