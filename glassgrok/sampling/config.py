@@ -228,7 +228,9 @@ class UmbrellaConfig:
         friction: c_f.
         omega_dt: dt times the largest frequency found at a rung. Where all directions are equally
             stiff S errs by its square/12; of a network few are, and 0.3 is safe.
-        sweepers: walkers of each group that go down.
+        sweepers: walkers that go down for each one of a group. All of a group's are drawn again
+            from rung to rung by their work, if rung_steps are at least 8 blocks; the more there
+            are, the rarer a basin may be that holds most of the volume.
         tile: walkers that run side by side on one device. On a processor 2 to 8 are equally fast.
     """
 
@@ -250,7 +252,7 @@ class UmbrellaConfig:
     draws: int = 4096
     friction: float = 0.01
     omega_dt: float = 0.15
-    sweepers: int = 2
+    sweepers: int = 4
     tile: int = 4
 
     def __post_init__(self):

@@ -3,6 +3,12 @@
 A stiffness above S'' holds them at any u, also inside a first-order jump (the Gaussian ensemble of
 Challa & Hetherington 1988), where a temperature, whose stiffness is S', cannot. Integration by
 parts gives S' = <w'>.
+
+Below the jump walkers stay in the basin that they fell into, and basins lose volume at different
+rates: those that lose least hold most of what is left, however few walkers fell into them. So each
+group is a population that is drawn again from rung to rung, with the weights e^-W of the work W of
+moving the restraint (population annealing: Hukushima & Iba 2003, Machta 2010; W as in annealed
+importance sampling, Neal 2001). Where all walkers can go everywhere W is the same for all.
 """
 
 from typing import NamedTuple
@@ -11,7 +17,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from glassgrok.engine.restrained import Restraint
+from glassgrok.engine.restrained import Restraint, potential
 from glassgrok.engine.walkers import Walkers
 from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, time_step, uniform_points
 from glassgrok.sampling.config import UmbrellaConfig
@@ -24,6 +30,8 @@ PHASE = 5.0  # widths of a rung to where another phase can be, at least
 EASING = 0.5  # the stiffness of a rung in that of the one before, at least
 CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
+RAMP = 24  # parts of the way to a rung, at most; it takes half of its steps
+LEAST = 4  # with fewer W would be noise
 CERTAIN = 2.0  # standard errors of a change that is not noise
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 
@@ -38,6 +46,7 @@ class Rungs(NamedTuple):
         width: (R,) standard deviation of u of one walker.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, M, D) where each of them is at its end.
+        families: (R,) how many of a group's first walkers have offspring, in the worst group.
     """
 
     center: np.ndarray
@@ -48,6 +57,7 @@ class Rungs(NamedTuple):
     width: np.ndarray
     spread: np.ndarray
     position: np.ndarray
+    families: np.ndarray
 
     def window(self, r: int) -> Windows:
         """The rung as a window that is free along A."""
@@ -67,6 +77,9 @@ class Laying(NamedTuple):
         longest: time step, at most.
         walkers: (M, n), on the host: those that go down; then the columns of the witnesses, the
             free one first.
+        held: (2,) center and stiffness of u where the walkers that go down are.
+        u: (M, n) of these.
+        family: (M, n) which of its group's first walkers each comes from.
         begun: (witnesses, n, axes) collective variables before these are drawn apart.
         slope: (2, n) of S along u, where each column stands that came down, and that comes up.
         windows: found so far, in the order of finding.
@@ -82,6 +95,9 @@ class Laying(NamedTuple):
     waited: int
     longest: float
     walkers: Walkers
+    held: np.ndarray
+    u: np.ndarray
+    family: np.ndarray
     begun: np.ndarray
     slope: np.ndarray
     windows: Windows
@@ -103,11 +119,12 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     """
     axes = len(apparatus.grid.axes)
     points, thermal = jax.random.split(key)
-    position = _healthy_points(apparatus, points)
+    position, u = _healthy_points(apparatus, points)
     groups, _, size = position.shape
     none, stiffness = np.zeros(0), _least(uniform)
     many = np.zeros((0, axes))
-    rungs = Rungs(none, none, none, many, none, none, none, np.zeros((0, groups, size), np.float32))
+    points = np.zeros((0, groups, size), np.float32)
+    rungs = Rungs(none, none, none, many, none, none, none, points, none.astype(int))
     places = np.zeros((0, len(apparatus.walker_starts()), size), np.float32)
     windows = Windows(many, many, none, none.astype(int), none.astype(int), many, places)
     return Laying(
@@ -118,6 +135,9 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         waited=0,
         longest=LONGEST * float(np.sqrt(np.mean(position**2))),
         walkers=at_rest(apparatus.flat, position, thermal),
+        held=np.zeros(2),
+        u=u,
+        family=_first(apparatus.config, u.shape),
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
         windows=windows,
@@ -127,20 +147,32 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     )
 
 
-def _healthy_points(apparatus: Apparatus, key) -> np.ndarray:
-    """(groups, sweepers, D) uniform points at which all variables are finite, without witnesses."""
+def _first(config: UmbrellaConfig, shape: tuple[int, int]) -> np.ndarray:
+    """(M, n) the number of each walker in its group."""
+    return np.arange(np.prod(shape)).reshape(shape) % (config.copies * shape[1])
+
+
+def _healthy_points(apparatus: Apparatus, key) -> tuple[np.ndarray, np.ndarray]:
+    """(M, sweepers, D) uniform points at which all variables are finite, and u there.
+
+    Without witnesses.
+    """
     count = apparatus.config.sweepers
     position = uniform_points(apparatus, SPARE * count, key)
     values = apparatus.devices.gather(apparatus.look(apparatus.devices.scatter(position)))
     random = ~apparatus.trained()
-    position, finite = position[random], np.isfinite(values[random]).all(axis=2)
+    position, u = position[random], values[random, :, 0]
+    finite = np.isfinite(values[random]).all(axis=2)
     if finite.sum(axis=1).min() < count:
         raise ValueError(
             f"At {(~finite).sum()} of {finite.size} random points of the domain a variable is not "
             "finite, too many to begin there; correct observe, or the domain."
         )
     first = np.argsort(~finite, axis=1, kind="stable")[:, :count]
-    return np.take_along_axis(position, first[..., None], axis=1)
+    return (
+        np.take_along_axis(position, first[..., None], axis=1),
+        np.take_along_axis(u, first, axis=1).astype(np.float64),
+    )
 
 
 # --- down -------------------------------------------------------------------------------------
@@ -164,14 +196,20 @@ def first_center(u: np.ndarray, stiffness: float) -> float:
     return float(low)
 
 
-def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying) -> tuple[Laying, bool]:
+def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tuple[Laying, bool]:
     """Hold the walkers at one more rung; and whether it lies below the grid.
+
+    Args:
+        apparatus: the system and how.
+        uniform: (draws, axes) collective variables at uniform points.
+        laying: so far.
+        key: a JAX key, the same each time.
 
     Raises:
         ValueError: random points are below the grid already, or the walkers do not come down.
     """
     config, axis = apparatus.config, apparatus.grid.axes[0]
-    found, lag = _rung(apparatus, laying)
+    found, lag = _rung(apparatus, laying, key)
     if laying.refused < TRIES and _too_far(config, found.rungs):
         return _halfway(laying, found), False
     if lag > config.lag and laying.waited < config.patience:
@@ -233,19 +271,18 @@ def _halfway(laying: Laying, found: Laying) -> Laying:
     )
 
 
-def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
+def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
     """Hold the walkers at the next rung; and by how much they still lag behind, see `_lag`."""
-    walkers, axes = laying.walkers, len(apparatus.grid.axes)
-    shape, unit = walkers.position.shape[:2], np.eye(axes)[0]
-    center, stiffness = (
-        np.broadcast_to(value * unit, (*shape, axes)).astype(np.float32)
-        for value in (laying.center, laying.stiffness)
-    )
-    restraint = Restraint(center, stiffness, np.zeros(shape, np.float32))
-    dt = min(time_step(apparatus, walkers.position, restraint, laying.step), laying.longest)
-    restraint = restraint._replace(dt=np.full(shape, dt, np.float32))
-    steps = apparatus.config.rung_steps
-    walkers, values, step = hold(apparatus, walkers, restraint, steps, laying.step)
+    axes, goal = len(apparatus.grid.axes), np.array([laying.center, laying.stiffness])
+    restraint = _alone(apparatus, laying, goal, 0.0)
+    found = time_step(apparatus, laying.walkers.position, restraint, laying.step)
+    dt = min(found, laying.longest)
+    restraint = _alone(apparatus, laying, goal, dt)
+    before = laying.step
+    if (goal != laying.held).any():
+        laying = _driven(apparatus, laying, goal, dt, key)
+    steps = apparatus.config.rung_steps - (laying.step - before)
+    walkers, values, step = hold(apparatus, laying.walkers, restraint, steps, laying.step)
     late = values[:, values.shape[1] // 2 :].astype(np.float64)
     # Within each walker: those of two phases lie apart, further than a restraint lets one move.
     own = np.sqrt(np.nanmean(np.nanvar(late[..., 0], axis=1)))
@@ -259,10 +296,84 @@ def _rung(apparatus: Apparatus, laying: Laying) -> tuple[Laying, float]:
         width=max(float(own), 1e-6),
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
+        families=min(len(np.unique(own)) for own in _by_group(apparatus.config, laying.family)),
     )
     rungs = appended(laying.rungs, [found])
     laying = moved(laying, walkers, step)._replace(rungs=rungs, done=laying.done + 1)
+    laying = laying._replace(held=goal, u=values[:, -1, :, 0].astype(np.float64))
     return laying, _lag(apparatus.config, rungs, late[..., 0])
+
+
+def _alone(apparatus: Apparatus, laying: Laying, held: np.ndarray, dt: float) -> Restraint:
+    """(M, n) restraints of u alone, all with this center and stiffness."""
+    axes, shape = len(apparatus.grid.axes), laying.walkers.position.shape[:2]
+    center, stiffness = (
+        np.broadcast_to(value * np.eye(axes)[0], (*shape, axes)).astype(np.float32)
+        for value in held
+    )
+    return Restraint(center, stiffness, np.full(shape, dt, np.float32))
+
+
+def _driven(apparatus: Apparatus, laying: Laying, goal: np.ndarray, dt: float, key) -> Laying:
+    """Move the restraint in small parts, and draw each group's walkers again by their work.
+
+    From w_0 to w_1 along (1 - t) w_0 + t w_1; each part adds its rise of w at the walker's u to W.
+    """
+    config = apparatus.config
+    parts = min(RAMP, config.rung_steps // 2 // config.block)
+    if parts < LEAST or config.copies * config.sweepers == 1:
+        return laying
+    work = np.zeros_like(laying.u)
+    for part in range(parts):
+        start, end = (_between(laying.held, goal, (part + k) / parts) for k in (0, 1))
+        rise = _felt(end, laying.u) - _felt(start, laying.u)
+        work += np.nan_to_num(rise)  # of a walker that was lost: it goes on as another
+        restraint = _alone(apparatus, laying, end, dt)
+        walkers, values, step = hold(
+            apparatus, laying.walkers, restraint, config.block, laying.step
+        )
+        laying = moved(laying, walkers, step)._replace(u=values[:, -1, :, 0].astype(np.float64))
+    seeds = np.asarray(jax.random.key_data(key)).tolist()
+    return _drawn_again(config, laying, work, np.random.default_rng([*seeds, laying.step]))
+
+
+def _between(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
+    """Center and stiffness of a sum of two harmonic restraints."""
+    stiffness = (1 - share) * start[1] + share * end[1]
+    center = (1 - share) * start[1] * start[0] + share * end[1] * end[0]
+    return np.array([center / stiffness if stiffness else end[0], stiffness])
+
+
+def _felt(held: np.ndarray, u: np.ndarray) -> np.ndarray:
+    return potential(Restraint(held[:1], held[1:], None), u[..., None])
+
+
+def _by_group(config: UmbrellaConfig, array: np.ndarray) -> np.ndarray:
+    """(M, n, ...) -> (groups, copies * n, ...)."""
+    return array.reshape(config.groups, -1, *array.shape[2:])
+
+
+def _drawn_again(config: UmbrellaConfig, laying: Laying, work: np.ndarray, random) -> Laying:
+    """Each group's walkers drawn evenly with weights e^-W (Kitagawa 1996); keys stay in place."""
+    work = _by_group(config, work)
+    share = np.exp(-work - logsumexp(-work, axis=1, keepdims=True))
+    count = work.shape[1]
+    chosen = []
+    for one in share:
+        at = (np.arange(count) + random.random()) / count
+        drawn = np.minimum(np.searchsorted(np.cumsum(one), at), count - 1)
+        chosen.append(random.permutation(drawn))  # or a window's walker would be of the first ones
+
+    def again(array):
+        own = _by_group(config, array)
+        return np.stack([a[c] for a, c in zip(own, chosen, strict=True)]).reshape(array.shape)
+
+    position, velocity, key = laying.walkers
+    return laying._replace(
+        walkers=Walkers(again(position), again(velocity), key),
+        u=again(laying.u),
+        family=again(laying.family),
+    )
 
 
 def _lag(config: UmbrellaConfig, rungs: Rungs, u: np.ndarray) -> float:

@@ -233,7 +233,7 @@ def _lay(apparatus: Apparatus, state: UmbrellaState, key) -> UmbrellaState:
     """One rung, part or level; and on to the next stage after the last."""
     stage, laying = STAGES[state.stage], state.laying
     if stage == COOL:
-        laying, last = sweep.cool(apparatus, state.uniform, laying)
+        laying, last = sweep.cool(apparatus, state.uniform, laying, key)
         if last:
             laying, stage = columns.begin(apparatus, laying, key)
     elif stage == SPREAD:
@@ -464,7 +464,10 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
         accepted=places.accepted / np.maximum(places.tried, 1),
         trips=places.trips,
         rescued=state.rescued,
-    ).with_attributes(walker_steps=state.laying.walker_steps + steps)
+    ).with_attributes(
+        walker_steps=state.laying.walker_steps + steps,
+        families=int(state.laying.rungs.families[-1]),
+    )
 
 
 def umbrella(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from exact_systems import DIRECTIONS, PLANE, designed_case, designed_entropy
-from scipy.special import erf
+from scipy.special import erf, logsumexp
 
 import glassgrok as gg
 from glassgrok.sampling import umbrella
@@ -84,6 +84,46 @@ def test_integration_along_the_windows_agrees():
     found = run(10, 4000).umbrella
     off = found.integral - found.free_energy
     assert (np.abs(off) < 5 * found.integral_error + 0.02).all()
+
+
+HEIGHT, WIDTH = 20.0, 0.1  # of the barrier between the basins
+
+
+def basins(x):
+    """ln of the energy of two basins: 40 stiff directions where x_0 < 0, 20 where x_0 > 0."""
+    energy = jnp.where(x[0] < 0, jnp.sum(x[1:] ** 2) / 2, jnp.sum(x[1:21] ** 2))
+    return (jnp.log(energy + HEIGHT * jnp.exp(-((x[0] / WIDTH) ** 2) / 2)),)
+
+
+def basins_below(u: float) -> float:
+    """ln of the fraction of the box below u, where both balls lie in the box."""
+    x = (np.arange(20_000) + 0.5) / 20_000
+    left = np.exp(u) - HEIGHT * np.exp(-((x / WIDTH) ** 2) / 2)
+    left = left[left > 0]
+    stiff, soft = ball(40, np.log(left)), ball(20, np.log(left / 2))
+    return float(logsumexp(np.append(stiff, soft)) - np.log(2 * len(x)))
+
+
+@pytest.mark.parametrize("sweepers", [8, 1])
+def test_basins_that_lose_less_volume_win(sweepers):
+    """Half of the walkers fall into each basin, and at the end all volume is in the soft one.
+
+    One walker a group, which cannot be drawn again, is the control: a mean of ln volumes.
+    """
+    system = gg.System(lambda key: jax.random.normal(key, (41,)) / 10, basins, gg.Box(1.0))
+    grid = gg.Grid(gg.Axis("u", -3.0, 2.2, 26))
+    config = gg.UmbrellaConfig(
+        groups=8, sweepers=sweepers, rung_steps=800, steps=1500, block=25, omega_dt=0.2, draws=2048
+    )
+    found, edges = gg.umbrella(system, grid, config, KEY), grid.axes[0].edges
+    below = np.array([basins_below(u) for u in edges[:16]])
+    exact = below[1:] + np.log1p(-np.exp(below[:-1] - below[1:]))
+    off, error = found.entropy[:15] - exact, found.entropy_error[:15]
+    if sweepers > 1:
+        assert error.max() < 1
+        assert (np.abs(off) < 5 * error).all()
+    else:
+        assert (off < -5).all()
 
 
 @pytest.mark.slow  # ten runs; each of the others looks at one
