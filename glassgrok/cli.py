@@ -1,5 +1,5 @@
 """The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`, `export`,
-`passage`, `bench`.
+`passage`, `bench`, `reproduce`.
 
 What needs JAX is imported where it is used, so that help and simple mistakes are answered at once.
 """
@@ -38,6 +38,7 @@ commands:
   export DIR           networks from a place in the landscape: --u -8 --a 0.95 --count 16
   passage DIR          how long walkers take from a trained network to A >= --level
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
+  reproduce PAPER      all tables and figures of a paper and a report on its claims: glass
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
 """
@@ -135,6 +136,7 @@ def _dispatch(words: list[str]) -> int:
         "export": _export,
         "passage": _passage,
         "bench": _bench,
+        "reproduce": _reproduce,
     }
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -292,6 +294,26 @@ def _export(words: list[str]) -> int:
         f"{options.count} networks of step {found.step:,} in {out}; read them with "
         "flax.serialization.msgpack_restore."
     )
+    return 0
+
+
+def _reproduce(words: list[str]) -> int:
+    from glassgrok import reproduce as papers
+
+    @dataclass(frozen=True)
+    class Options:
+        paper: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PAPER")]  # glass
+        scale: Literal["quick", "cpu", "paper"] = "cpu"  # seconds; two cores; a GPU, as published
+        out: Path | None = None  # folder of the results; none means runs/PAPER-SCALE
+
+    options = _parse(Options, words, "reproduce")
+    if options.paper not in papers.PAPERS:
+        raise Usage(
+            f"There is no paper {options.paper!r} to reproduce; choose one of "
+            f"{', '.join(papers.PAPERS)}."
+        )
+    out = options.out or Path("runs") / f"{options.paper}-{options.scale}"
+    papers.reproduce(options.paper, options.scale, out, lambda text: print(text, flush=True))
     return 0
 
 

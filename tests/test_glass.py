@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
+import report
 import xarray as xr
 
 matplotlib.use("Agg")
@@ -142,3 +143,23 @@ def test_steps_and_delays_are_those_of_the_curves():
     assert two["best_test_accuracy"] == pytest.approx(0.1)
     assert glass.spread([1, 3, None]) == "2 (1 to 3), 1 of 3 never"
     assert glass.spread([None]) == "never"
+
+
+def test_the_report_judges_what_is_there(tmp_path):
+    with pytest.raises(SystemExit, match="holds no results"):
+        report.main(report.Options(tmp_path))
+    copy = {"memorised": 100, "generalised": 900, "delay": 800, "test_accuracy": 1.0,
+            "best_test_accuracy": 1.0}  # fmt: skip
+    never = copy | {"generalised": None, "delay": None, "test_accuracy": 0.01}
+    tasks = {"x+y": [copy, copy], "x^2+y": [copy, never], "x^3+xy^2+y": [never, never]}
+    about = {"devices": ["cpu cpu"]}
+    told = json.dumps({"scale": "cpu", "tasks": tasks, "provenance": about})
+    (tmp_path / "figure5.json").write_text(told)
+    rows = report.judged(tmp_path)
+    assert rows[0][1:] == ["delay 800 (800 to 800) steps, 9 times the steps to memorise", "agrees"]
+    assert rows[1][2] == "**disagrees**"  # one of the two never did
+    assert rows[2][2] == "**disagrees**"  # it was at 1.0 on the way
+    assert {row[2] for row in rows[3:]} == {"not decided"}
+    report.main(report.Options(tmp_path))
+    assert "`figure5` at scale cpu on cpu cpu." in (tmp_path / "README.md").read_text()
+    assert glass.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")

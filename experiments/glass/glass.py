@@ -161,4 +161,8 @@ def write(options: Options, name: str, results: dict, figure: Figure, text: str)
 def table(header: list[str], rows: list[list]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+    def cell(value) -> str:
+        return str(value).replace("|", "\\|")  # as of a norm, which would end the cell
+
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines) + "\n"

@@ -1,0 +1,112 @@
+"""All tables and figures of a paper from one command: the scripts under experiments/, in order."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+SCALES = ("quick", "cpu", "paper")
+
+
+class Step(NamedTuple):
+    """One script of a paper.
+
+    Attributes:
+        script: its file.
+        result: the JSON file it leaves, or None where it must run in any case.
+        minutes: what it takes at each of `SCALES`, on two cores and, at the last, on one H100.
+        options: of its command line.
+        whole: whether it leaves its result at the end alone, so that it need not run once it is
+            there; the others keep each finished part, and go on from it.
+        cpu: further options at the scale cpu, to stay below 40 minutes.
+    """
+
+    script: str
+    result: str | None
+    minutes: tuple[float, float, float]
+    options: tuple[str, ...] = ()
+    whole: bool = False
+    cpu: tuple[str, ...] = ()
+
+
+PAPERS = {
+    "glass": (
+        Step("figure4.py", "figure4", (0.1, 0.1, 0.1), whole=True),
+        Step("figure5.py", "figure5", (0.5, 20, 2), whole=True),
+        Step("figure6.py", "figure6", (1, 8, 2), whole=True),
+        Step("figure3.py", "figure3", (1, 25, 4)),
+        Step("figure3.py", "figure8", (1, 25, 4), options=("--operation", "x^2+y")),
+        Step("figure7.py", "figure7", (1.5, 22, 4), cpu=("--seeds", "1")),
+        Step("ablation.py", "ablation", (2, 36, 7), cpu=("--seeds", "1")),
+        Step("report.py", None, (0.1, 0.1, 0.1)),
+    )
+}
+
+
+def folder_of(paper: str) -> Path:
+    """Where the scripts of a paper are.
+
+    Raises:
+        ValueError: glassgrok was installed without them.
+    """
+    folder = Path(__file__).parents[1] / "experiments" / paper
+    if not folder.is_dir():
+        raise ValueError(
+            f"The scripts of {paper} belong at {folder}, but are not there; they come with the "
+            "repository and not with the package: install it with 'pip install -e .' from a clone."
+        )
+    return folder
+
+
+def finished(step: Step, scale: str, out: Path) -> bool:
+    """Whether a script that leaves its result at the end alone has left it.
+
+    Raises:
+        ValueError: what is there is of another scale.
+    """
+    path = out / f"{step.result}.json"
+    if step.result is None or not path.is_file():
+        return False
+    found = json.loads(path.read_text())["scale"]
+    if found != scale:
+        raise ValueError(
+            f"{path} holds results of the scale {found}, not {scale}; give another --out."
+        )
+    return step.whole
+
+
+def reproduce(paper: str, scale: str, out: Path, tell=print) -> None:
+    """Run the scripts of a paper that have not run yet, one after the other.
+
+    Args:
+        paper: one of `PAPERS`.
+        scale: one of `SCALES`.
+        out: folder of the results.
+        tell: called with what is going on.
+
+    Raises:
+        ValueError: results of another scale are there, or a script failed.
+    """
+    folder, steps = folder_of(paper), PAPERS[paper]
+    left = [step for step in steps if not finished(step, scale, out)]
+    place = SCALES.index(scale)
+    expected = sum(step.minutes[place] for step in left)
+    machine = "one H100" if scale == "paper" else "two cores"
+    tell(f"{len(left)} of {len(steps)} scripts, about {expected:.0f} minutes on {machine}.")
+    for number, step in enumerate(left, 1):
+        options = [*step.options, *(step.cpu if scale == "cpu" else ())]
+        options += ["--scale", scale] if step.result else []
+        ahead = sum(other.minutes[place] for other in left[number - 1 :])
+        name = " ".join([step.script, *options])
+        tell(f"[{number} of {len(left)}] {name}; about {ahead:.0f} minutes left")
+        began = time.monotonic()
+        command = [sys.executable, str(folder / step.script), *options, "--out", str(out)]
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            raise ValueError(
+                f"{name} ended with exit code {code}; its message is above. What was finished "
+                "stays: the same command goes on from there."
+            )
+        tell(f"[{number} of {len(left)}] took {(time.monotonic() - began) / 60:.1f} minutes")
