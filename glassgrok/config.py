@@ -197,7 +197,8 @@ class Config:
         """Tiles of walkers, which devices share."""
         if self.umbrella is None:
             return self.sampler.tiles
-        return self.umbrella.groups + self.umbrella.witnesses * len(self.trained_starts)
+        groups = self.umbrella.groups + self.umbrella.witnesses * len(self.trained_starts)
+        return groups * self.umbrella.copies
 
     @property
     def changeable(self) -> str:

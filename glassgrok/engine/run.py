@@ -259,6 +259,7 @@ def _create(folder: Path, job: Job, command: str, overwrite: bool) -> None:
     plain, kept = configs.plain(job.config), None
     about = folders.provenance(job.kind, job.config.seed, command)
     about |= {"config": plain, "changes": [], "warm_start": None, "spread": job.spread}
+    about["notes"] = list(job.task.notes)
     if job.kind == "sample" and job.config.warm_start is not None:
         kept = warm.read(Path(job.config.warm_start), job.config)
         about["warm_start"] = {"run": plain["warm_start"], "step": kept.step}

@@ -31,6 +31,7 @@ OPERATIONS = {
     "x+y if x even else x*y": lambda x, y, p: np.where(x % 2 == 0, x + y, x * y),
     "x+y if x even else x-y": lambda x, y, p: np.where(x % 2 == 0, x + y, x - y),
 }
+NOT_PRIME = "The modulus {} is not prime: the integers mod it are a ring and no field."
 _DIVIDING = {"x/y", "x/y if y odd else x-y"}
 
 
@@ -61,7 +62,8 @@ def modular(
     Args:
         operation: a key of `OPERATIONS`, where blanks are ignored and ** means ^, or a Python
             expression of x, y and p; see `expression`.
-        modulus: p, at least 2; prime for the operations that divide.
+        modulus: p, at least 2; prime for the operations that divide. Elsewhere the task's notes
+            tell that it is not.
         train_fraction: share of the pairs that trains.
         seed: seed of the split.
 
@@ -89,6 +91,7 @@ def modular(
         labels = function(x, y, modulus) % modulus
     except ValueError as error:
         raise ValueError(f"The operation {name!r} is not defined mod {modulus}: {error}") from None
+    notes = () if _is_prime(modulus) else (NOT_PRIME.format(modulus),)
     tokens = np.stack([x, y, np.full_like(x, modulus)], axis=1)
     return Task(
         name=f"{name} mod {modulus}",
@@ -96,4 +99,5 @@ def modular(
         labels=labels.astype(np.int32),
         train=split(len(x), train_fraction, seed),
         classes=modulus + 1,
+        notes=notes,
     )

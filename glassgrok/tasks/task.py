@@ -15,6 +15,7 @@ class Task:
         labels: (n,) int32, the right class of each.
         train: (n,) bool, True for the examples of the train set; the rest are the test set.
         classes: number of classes the labels run over.
+        notes: what is unusual about it, for the provenance of a run.
 
     Raises:
         ValueError: the train or the test set is empty.
@@ -25,6 +26,7 @@ class Task:
     labels: np.ndarray
     train: np.ndarray
     classes: int
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.train.any():

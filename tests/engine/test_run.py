@@ -45,6 +45,7 @@ def test_a_run_leaves_what_it_should(uninterrupted):
         "training.nc",
     }
     about = folders.read_provenance(uninterrupted)
+    assert about["notes"] == []
     assert (about["walker_steps"], about["training_steps"], about["sessions"]) == (24_000, 300, 1)
     lines = folders.read_metrics(uninterrupted)
     assert {line["stage"] for line in lines} == set(FIRST_OF_EACH)

@@ -159,3 +159,10 @@ def test_unknown_operation(name):
 def test_a_task_without_train_examples():
     with pytest.raises(ValueError, match="no train examples"):
         Task("nothing", np.zeros((3, 1)), np.zeros(3, np.int32), np.zeros(3, bool), 2)
+
+
+def test_a_modulus_that_is_not_prime_is_told():
+    assert modular("x+y", 7).notes == ()
+    assert modular("x+y", 9).notes == (
+        "The modulus 9 is not prime: the integers mod it are a ring and no field.",
+    )
