@@ -59,9 +59,11 @@ def config_of(width: int, rung_steps: int, scale: str) -> configs.Config:
     """The config of p13.yaml at another width, without columns, training and trained starts."""
     config = configs.load(CONFIG)
     model = replace(config.model, d_model=width, d_head=width // 4, d_mlp=2 * width)
-    umbrella, grid = replace(config.umbrella, columns=0, rung_steps=rung_steps), config.grid
+    # One walker a group: how S depends on the rate of cooling is what is asked.
+    how = {"columns": 0, "rung_steps": rung_steps, "sweepers": 1, "patience": 0}
+    umbrella, grid = replace(config.umbrella, **how), config.grid
     if scale == "quick":
-        umbrella = replace(umbrella, groups=4, sweepers=2, steps=250, draws=256)
+        umbrella = replace(umbrella, groups=4, steps=500, draws=256)
         grid = replace(grid, ln_loss=replace(grid.ln_loss, low=-0.5, bins=6))
     return replace(
         config, model=model, training=None, trained_starts=(), umbrella=umbrella, grid=grid

@@ -1,0 +1,231 @@
+"""Figure 1 of Zhang et al. (2025): three entropy landscapes, with training and equilibrium on them.
+
+    python experiments/glass/figure1.py [--scale quick | cpu | paper]
+
+Umbrella windows in the box, one run a task in its folder under OUT/runs: one that was interrupted
+goes on, one that is finished is not repeated. At scale cpu p = 13 and a width of 32, with 80 % of
+the examples; at paper p = 67 and a width of 128, with half of them.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+import xarray as xr
+from glass import RATES, Options, about, table, write
+
+from glassgrok import plots
+from glassgrok.analysis import (
+    barrier,
+    convergence,
+    equilibrium_curve,
+    generalising_transition,
+    high_entropy_advantage,
+)
+from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig
+from glassgrok.engine import folder as folders
+from glassgrok.engine import run as runs
+from glassgrok.engine import startup
+from glassgrok.landscape import Landscape
+from glassgrok.sampling.config import UmbrellaConfig
+from glassgrok.terminal import display
+from glassgrok.training import TrainingConfig
+
+MEMORISING, GENERALISING = 0.3, 0.9  # A of the regions that a barrier would lie between
+QUOTED = 4  # train losses at which the advantage is told
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the landscapes of a scale are.
+
+    Attributes:
+        modulus, train_fraction: of the tasks.
+        model: the network.
+        steps: of training.
+        grid: where S is measured.
+        umbrella: how.
+    """
+
+    modulus: int
+    train_fraction: float
+    model: ModelConfig
+    steps: int
+    grid: GridConfig
+    umbrella: UmbrellaConfig
+
+
+QUICK = UmbrellaConfig(
+    groups=2, witnesses=2, steps=100, block=10, rung_steps=60, spread_steps=40, level_steps=40,
+    columns=4, draws=256, sweepers=1, patience=0, omega_dt=0.1,
+)  # fmt: skip
+CPU = UmbrellaConfig(
+    groups=6, witnesses=2, steps=300, block=25, rung_steps=800, spread_steps=1000, level_steps=200,
+    columns=10, spread=2.0, omega_dt=0.3, lag=0.3, patience=1,
+)  # fmt: skip
+PAPER = UmbrellaConfig(
+    groups=8, copies=4, witnesses=2, steps=4000, block=100, rung_steps=8000, spread_steps=8000,
+    level_steps=800, columns=16, spread=2.0, omega_dt=0.3, tile=128,
+)  # fmt: skip
+ACCURACY = AxisConfig(0.0, 1.0, 20)
+SIZES = {
+    "quick": Size(5, 0.7, ModelConfig(8, 2, 4, 16), 100, GridConfig(AxisConfig(-0.5, 1, 6),
+                  AxisConfig(0.0, 1.0, 5)), QUICK),
+    "cpu": Size(13, 0.8, ModelConfig(32, 4, 8, 64), 4000, GridConfig(AxisConfig(-8, 1, 36),
+                ACCURACY), CPU),
+    "paper": Size(67, 0.5, ModelConfig(128, 4, 32, 512), 10_000, GridConfig(
+                  AxisConfig(-8, 1.5, 38), ACCURACY), PAPER),
+}  # fmt: skip
+
+
+def config_of(scale: str, operation: str) -> Config:
+    """The run of a task."""
+    size = SIZES[scale]
+    return Config(
+        task=TaskConfig(operation, size.modulus, size.train_fraction),
+        model=size.model,
+        training=TrainingConfig(
+            steps=size.steps, learning_rate=RATES[operation] if scale == "paper" else 1e-2
+        ),
+        grid=size.grid,
+        umbrella=size.umbrella,
+        trained_starts=("memorising",),  # of a task that cannot be learned there is no other
+    )
+
+
+def sampled(options: Options, name: str, config: Config) -> tuple[Landscape, xr.Dataset, dict]:
+    """Run to the end, unless that is done: landscape, training, provenance."""
+    where = options.out / "runs" / f"{options.scale}-{name}"
+    startup.split_cpu(config.tiles)
+    startup.keep_compiled()
+    print(f"{name}, in {where}:", flush=True)
+    with display() as show:
+        runs.run(where, config, resume=where.exists(), on_progress=show)
+    history = xr.load_dataset(where / folders.TRAINING, engine="h5netcdf")
+    return Landscape.load(where / folders.LANDSCAPE), history, folders.read_provenance(where)
+
+
+def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[str, Any]:
+    """The verdicts and numbers of one landscape, as JSON."""
+    curve, one = equilibrium_curve(landscape), history.isel(copy=0)
+    advantage = high_entropy_advantage(
+        landscape, one["ln_train_loss"].values, one["smooth_test_accuracy"].values
+    )
+    known = np.flatnonzero(np.isfinite(curve.accuracy))
+    u = float(landscape.grid.axes[0].centers[known[len(known) // 3]])
+    jump = generalising_transition(landscape)
+    found = barrier(landscape, u, MEMORISING, GENERALISING)
+    errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
+    there = np.flatnonzero(np.isfinite(advantage.accuracy))
+    chosen = there[np.linspace(0, len(there) - 1, QUOTED).round().astype(int)] if len(there) else []
+    return {
+        "converged": convergence(landscape).converged,
+        "median_error": _number(np.median(errors)) if len(errors) else None,
+        "lowest_u": _number(curve.ln_loss[known[0]]),
+        "lowest_A": _pair(curve.accuracy[known[0]], curve.accuracy_error[known[0]]),
+        "barrier": {"u": u, "verdict": found.verdict, "reason": found.reason}
+        | {name: _number(getattr(found, name)) for name in ("height", "low", "high", "null")},
+        "transition": {
+            "verdict": jump.verdict,
+            "reason": jump.reason,
+            "depth": _number(jump.depth),
+        },
+        "advantage": [
+            {
+                "u": _number(advantage.ln_loss[i]),
+                "training_A": _number(advantage.training_accuracy[i]),
+                "A": _pair(advantage.accuracy[i], advantage.accuracy_error[i]),
+                "nats": _pair(advantage.nats[i], advantage.nats_error[i]),
+            }
+            for i in chosen
+        ],
+        "walker_steps": int(provenance["walker_steps"]),
+        "seconds": provenance["wall_seconds"],
+        "machine": {k: provenance[k] for k in ("devices", "versions", "seed", "git_commit")},
+    }
+
+
+def _number(value) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _pair(value, error) -> list[float | None]:
+    return [_number(value), _number(error)]
+
+
+def line(name: str, found: dict) -> list:
+    """A row of the table."""
+    best = max(found["advantage"], key=lambda a: a["A"][0], default=None)
+    wall = found["barrier"]
+    return [
+        name,
+        "yes" if found["converged"] else "NO",
+        f"{found['median_error']}",
+        f"{_told(found['lowest_A'])} at u {found['lowest_u']}",
+        wall["verdict"] + (f", {wall['height']} nats" if wall["height"] is not None else ""),
+        found["transition"]["verdict"],
+        f"{_told(best['A'])} in A, {_told(best['nats'])} nats, at u {best['u']}" if best else "",
+        f"{found['walker_steps']:,}",
+    ]
+
+
+def _told(pair: list[float | None]) -> str:
+    value, error = pair
+    if value is None:
+        return "unknown"
+    return f"{value:.3g} ± {error:.2g}" if error is not None else f"{value:.3g} ± ?"
+
+
+HEADER = [
+    "landscape", "converged", "error of S (nat)", "A in equilibrium", "barrier", "transition",
+    "largest advantage over AdamW", "walker-steps",
+]  # fmt: skip
+
+
+def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> None:
+    """Draw all landscapes and write what they say.
+
+    Args:
+        options: of the script.
+        name: of the files.
+        title: of the page.
+        found: name -> what `sampled` returned.
+    """
+    page, axes = plt.subplots(
+        2, len(found), figsize=(7.5 * len(found), 9.5), layout="constrained", squeeze=False
+    )
+    results = {}
+    for column, (case, (landscape, history, provenance)) in zip(axes.T, found.items(), strict=True):
+        curve, trajectory = equilibrium_curve(landscape), plots.history_trajectory(history)
+        for place, relative in zip(column, (False, True), strict=True):
+            plots.landscape_map(landscape, place, trajectory, curve, relative=relative)
+            place.set_title(case, loc="left", pad=26)  # above the legend
+        results[case] = judged(landscape, history, provenance)
+    text = f"# {title}\n\n" + table(HEADER, [line(*item) for item in results.items()])
+    size = asdict(SIZES[options.scale])
+    provenance = about(name, 0)
+    write(options, name, {"provenance": provenance, "size": size, "cases": results}, page, text)
+    plt.close(page)
+
+
+def main(options: Options) -> None:
+    """Sample the three tasks, draw and write."""
+    began = time.perf_counter()
+    found = {
+        operation: sampled(options, _file(operation), config_of(options.scale, operation))
+        for operation in RATES
+    }
+    p = SIZES[options.scale].modulus
+    show(options, "figure1", f"Entropy landscapes of three tasks mod {p}", found)
+    print(f"{(time.perf_counter() - began) / 60:.1f} minutes.")
+
+
+def _file(operation: str) -> str:
+    return operation.replace("^", "").replace("+", "-")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

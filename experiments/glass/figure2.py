@@ -1,0 +1,65 @@
+"""Figure 2 of Zhang et al. (2025): landscapes on the sphere of fixed weight norm, three widths.
+
+    python experiments/glass/figure2.py [--scale quick | cpu | paper]
+
+x + y, on the great circles of the sphere |θ| = 30 at p = 67; smaller networks have one that is as
+small a part of their initial norm. AdamW is held on the sphere too. Runs are kept as in figure1.py.
+"""
+
+import math
+from dataclasses import replace
+
+import tyro
+from figure1 import SIZES, config_of, sampled, show
+from glass import Options
+
+from glassgrok.config import Config, DomainConfig, ModelConfig
+
+NORM = 30.0
+WIDTHS = {"quick": (8, 16), "cpu": (16, 32, 64), "paper": (32, 64, 128)}
+SHARE = NORM / 41.65  # of the norm that the paper's widest network begins with
+
+
+def width_of(scale: str, width: int) -> ModelConfig:
+    """The network of the scale at another width, its parts in the same proportion."""
+    model = SIZES[scale].model
+    d_mlp = model.d_mlp * width // model.d_model
+    return replace(model, d_model=width, d_head=width // model.heads, d_mlp=d_mlp)
+
+
+def radius_of(scale: str, model: ModelConfig) -> float:
+    """30, or the same share of the norm that the initial parameters have on average."""
+    if scale == "paper":
+        return NORM
+    inner, classes = model.heads * model.d_head, SIZES[scale].modulus + 1
+    # The squares of Nanda's initialisation, as they are drawn: entries of variance 1/d, 1/classes.
+    squares = classes + 3 + 3 * inner + inner + 2 * model.d_mlp + model.d_model
+    return round(SHARE * math.sqrt(squares), 2)
+
+
+def sphere(scale: str, width: int) -> Config:
+    """The run of one width."""
+    config, model = config_of(scale, "x+y"), width_of(scale, width)
+    radius = radius_of(scale, model)
+    return replace(
+        config,
+        model=model,
+        domain=DomainConfig("shell", radius=radius),
+        training=replace(config.training, norm=radius, weight_decay=0.0, learning_rate=1e-3),
+    )
+
+
+def main(options: Options) -> None:
+    """Sample the widths, draw and write."""
+    found = {}
+    for width in WIDTHS[options.scale]:
+        config = sphere(options.scale, width)
+        found[f"width {width}, norm {config.domain.radius:g}"] = sampled(
+            options, f"sphere-{width}", config
+        )
+    p = SIZES[options.scale].modulus
+    show(options, "figure2", f"Entropy landscapes of x + y mod {p} at fixed weight norm", found)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
