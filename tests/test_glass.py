@@ -3,6 +3,8 @@
 import json
 
 import ablation
+import figure1
+import figure2
 import figure3
 import figure4
 import figure5
@@ -16,6 +18,10 @@ import numpy as np
 import pytest
 import report
 import xarray as xr
+
+import glassgrok as gg
+from glassgrok import config as configs
+from glassgrok.landscape import Landscape
 
 matplotlib.use("Agg")
 
@@ -163,3 +169,66 @@ def test_the_report_judges_what_is_there(tmp_path):
     report.main(report.Options(tmp_path))
     assert "`figure5` at scale cpu on cpu cpu." in (tmp_path / "README.md").read_text()
     assert glass.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
+
+
+def ridge() -> Landscape:
+    """A ridge from A = 0.3 at u = 0 to 0.95 at u = -8, in six groups."""
+    grid = gg.Grid(gg.Axis("ln_loss", -8.0, 0.0, 16), gg.Axis("test_accuracy", 0.0, 1.0, 20))
+    u, a = (axis.centers for axis in grid.axes)
+    entropy = 40 * u[:, None] - 70 * (a - 0.95 + 0.65 * (u[:, None] + 8) / 8) ** 2
+    groups = entropy + 0.1 * np.random.default_rng(0).normal(size=(6, *grid.shape))
+    error = np.full(grid.shape, 0.04)
+    return Landscape(grid, groups.mean(0), error, np.full(grid.shape, 900), groups, ("random",) * 6)
+
+
+def test_figures_1_and_2_judge_and_draw(tmp_path):
+    step = np.arange(40)
+    values = {
+        "ln_train_loss": 1 - 0.25 * step,
+        "smooth_test_accuracy": np.full(40, 0.2),
+    }
+    history = xr.Dataset(
+        {name: (("step", "copy"), value[:, None]) for name, value in values.items()},
+        {"step": step},
+        {"record": "linear"},
+    )
+    names = ("walker_steps", "wall_seconds", "devices", "versions", "seed", "git_commit")
+    provenance = dict.fromkeys(names, 1)
+    found = figure1.judged(ridge(), history, provenance)
+    assert found["lowest_A"][0] == pytest.approx(0.95 - 0.65 / 32, abs=0.03)
+    assert found["barrier"]["verdict"] == "NONE"
+    assert found["transition"]["verdict"] == "CONTINUOUS"
+    assert found["advantage"][0]["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.2, abs=0.03)
+    with jax.numpy_dtype_promotion("standard"):
+        case = {"one": (ridge(), history, provenance), "two": (ridge(), history, provenance)}
+        figure1.show(glass.Options("quick", out=tmp_path), "figure1", "Two", case)
+    _, text = written(tmp_path, "figure1")
+    assert text.count("| NO |") == 2  # one kind of starts proves nothing
+
+
+@pytest.mark.parametrize("scale", ["quick", "cpu", "paper"])
+def test_landscapes_of_every_scale_have_a_config(scale):
+    for operation in figure1.RATES:
+        config = figure1.config_of(scale, operation)
+        assert configs.build_system(config).hard == "test_accuracy"
+    for width in figure2.WIDTHS[scale]:
+        config = figure2.sphere(scale, width)
+        assert config.domain.radius == config.training.norm
+        model = configs.build_model(config, configs.build_task(config))
+        params = model.init(jax.random.key(0), jnp.zeros((1, 3), jnp.int32))
+        norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(params)))
+        share = config.domain.radius / norm
+        # At paper all widths have the norm 30, as in the paper.
+        wanted = figure2.NORM / norm if scale == "paper" else figure2.SHARE
+        assert share == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.slow  # a whole run of umbrella windows, for each of two tasks
+def test_figure1_runs_and_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(figure1, "RATES", {"x+y": 3e-3, "x^2+y": 5e-3})
+    figure1.main(glass.Options("quick", out=tmp_path))
+    found, _ = written(tmp_path, "figure1")
+    assert list(found["cases"]) == ["x+y", "x^2+y"]
+    figure1.main(glass.Options("quick", out=tmp_path))
+    again, _ = written(tmp_path, "figure1")
+    assert again["cases"] == found["cases"]
