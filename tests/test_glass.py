@@ -166,6 +166,27 @@ def test_the_report_judges_what_is_there(tmp_path):
     assert rows[1][2] == "**disagrees**"  # one of the two never did
     assert rows[2][2] == "**disagrees**"  # it was at 1.0 on the way
     assert {row[2] for row in rows[3:]} == {"not decided"}
+    assert rows[-2][1] == "no figure1.json and no figure2.json here"
+    wall = {"verdict": "NONE"}
+    case = {
+        "converged": True, "barrier": wall, "transition": wall, "lowest_A": [0.2, 0.1],
+        "advantage": [{"A": [0.3, 0.1]}, {"A": [0.1, None]}],
+    }  # fmt: skip
+    cases = {name: case for name in tasks}
+    told = {"scale": "cpu", "size": {"modulus": 13}, "cases": cases, "provenance": about}
+    (tmp_path / "figure1.json").write_text(json.dumps(told))
+    small = cases["x+y"] | {"advantage": [{"A": [0.05, 0.01]}]}
+    (tmp_path / "figure2.json").write_text(json.dumps(told | {"cases": {"width 8": small}}))
+    last = report.judged(tmp_path)[-5:]
+    assert [row[2] for row in last] == [
+        "agrees", "not decided", "agrees", "agrees", "not decided"
+    ]  # fmt: skip
+    assert last[3][1] == "p = 13: free 0.30 in A; width 8 0.05"
+    cases["x+y"] = case | {"converged": False}
+    (tmp_path / "figure1.json").write_text(json.dumps(told))
+    assert report.judged(tmp_path)[-5][1:] == [
+        "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
+    ]  # fmt: skip
     report.main(report.Options(tmp_path))
     assert "`figure5` at scale cpu on cpu cpu." in (tmp_path / "README.md").read_text()
     assert glass.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")

@@ -22,6 +22,8 @@ from glassgrok.engine.folder import write_text
 
 AGREES, DIFFERS, OPEN = "agrees", "**disagrees**", "not decided"
 PICTURES = {
+    "figure1": "Landscapes of the three tasks (Figure 1)",
+    "figure2": "Landscapes at fixed norm (Figure 2)",
     "figure4": "The data sets",
     "figure5": "AdamW on three tasks (Table 1, Figure 5)",
     "figure6": "The weight norm held at 30 (Figure 6)",
@@ -48,12 +50,12 @@ class Claim(NamedTuple):
 
     Attributes:
         text: what the paper says.
-        source: name of the JSON file that tells.
-        judge: its contents -> (what was measured, `AGREES` or `DIFFERS`).
+        sources: names of the JSON files that tell.
+        judge: their contents -> (what was measured, `AGREES`, `DIFFERS` or `OPEN`).
     """
 
     text: str
-    source: str
+    sources: tuple[str, ...]
     judge: Callable[[dict], tuple[str, str]]
 
 
@@ -156,40 +158,98 @@ def _held(found):
     return "WanD with |θ| held where it begins: " + "; ".join(told), _verdict(holds)
 
 
+LEARNABLE = ("x+y", "x^2+y")
+
+
+def _of_landscapes(found: dict, told: str, holds: bool | None, names=LEARNABLE) -> tuple[str, str]:
+    """A verdict on landscapes at p of the scale, if they are in equilibrium."""
+    converged = all(found["cases"][name]["converged"] for name in names)
+    told = f"p = {found['size']['modulus']}: {told}"
+    if not converged:
+        return f"{told}; not converged", OPEN
+    return told, OPEN if holds is None else _verdict(holds)
+
+
+def _words(found: dict, field: str, good: str, bad: str) -> tuple[str, str]:
+    verdicts = {name: found["cases"][name][field]["verdict"] for name in LEARNABLE}
+    told = ", ".join(f"{name} {verdict}" for name, verdict in verdicts.items())
+    holds = None
+    if all(v == good for v in verdicts.values()):
+        holds = True
+    elif bad in verdicts.values():
+        holds = False
+    return _of_landscapes(found, told, holds)
+
+
+def _walls(found):
+    return _words(found, "barrier", "NONE", "BARRIER")
+
+
+def _jumps(found):
+    return _words(found, "transition", "CONTINUOUS", "FIRST ORDER")
+
+
+def _largest(case: dict) -> tuple[float, float]:
+    pairs = [a["A"] for a in case["advantage"] if None not in a["A"]]
+    return tuple(max(pairs, default=(np.nan, np.nan)))
+
+
+def _advantages(found):
+    each = {name: _largest(found["cases"][name]) for name in LEARNABLE}
+    told = ", ".join(f"{name} {a:.2f} ± {e:.2f} in A" for name, (a, e) in each.items())
+    return _of_landscapes(found, told, all(a > 2 * e for a, e in each.values()))
+
+
+def _shrinks(found, held):
+    free = _largest(found["cases"]["x+y"])[0]
+    each = {name: _largest(case)[0] for name, case in held["cases"].items()}
+    told = f"free {free:.2f} in A; " + ", ".join(f"{n} {a:.2f}" for n, a in each.items())
+    both = {"size": found["size"], "cases": held["cases"] | {"x+y": found["cases"]["x+y"]}}
+    return _of_landscapes(both, told, max(each.values()) < free / 2, both["cases"])
+
+
+def _unlearned_states(found):
+    name = "x^3+xy^2+y"
+    value, error = found["cases"][name]["lowest_A"]
+    told = f"A {value} ± {error} in equilibrium at the lowest loss"
+    return _of_landscapes(found, told, None, (name,))
+
+
 CLAIMS = (
-    Claim("x + y groks: it generalises long after it memorises", "figure5", _delay("x+y")),
-    Claim("x^2 + y groks, and later", "figure5", _delay("x^2+y")),
-    Claim("x^3 + x y^2 + y is memorised and never learned", "figure5", _unlearnable),
-    Claim("with the norm held at 30 grokking is gone, at each width", "figure6", _fixed),
-    Claim("WanD generalises within 2,000 steps (with what it lacks, see below)", "figure3",
+    Claim("x + y groks: it generalises long after it memorises", ("figure5",), _delay("x+y")),
+    Claim("x^2 + y groks, and later", ("figure5",), _delay("x^2+y")),
+    Claim("x^3 + x y^2 + y is memorised and never learned", ("figure5",), _unlearnable),
+    Claim("with the norm held at 30 grokking is gone, at each width", ("figure6",), _fixed),
+    Claim("WanD generalises within 2,000 steps (with what it lacks, see below)", ("figure3",),
           _wand_steps),
-    Claim("WanD as printed does, at the end of 4,000 steps", "figure3", _as_printed),
-    Claim("WanD largely eliminates the delay", "figure3", _wand_delay),
-    Claim("its norm grows as by free diffusion, as the square root of the steps", "figure3", _norm),
-    Claim("it finds generalising solutions of high norm", "figure3", _high),
-    Claim("the growing norm is what lets it (our question)", "ablation", _held),
+    Claim("WanD as printed stays there to step 4,000 (beta = 1,000)", ("figure3",), _as_printed),
+    Claim("WanD largely eliminates the delay", ("figure3",), _wand_delay),
+    Claim("its norm grows as the square root of the steps, by free diffusion", ("figure3",), _norm),
+    Claim("it finds generalising solutions of high norm", ("figure3",), _high),
+    Claim("the growing norm is what lets it (our question)", ("ablation",), _held),
+    Claim("no entropy barrier between memorising and generalising", ("figure1",), _walls),
+    Claim("the equilibrium curve is continuous", ("figure1",), _jumps),
+    Claim("a large high-entropy advantage where it groks", ("figure1",), _advantages),
+    Claim("a much smaller one at a fixed norm", ("figure1", "figure2"), _shrinks),
+    Claim("states of the unlearnable task with a test accuracy near 20 %", ("figure1",),
+          _unlearned_states),
 )  # fmt: skip
-LANDSCAPES = (
-    "no entropy barrier between memorising and generalising (Figure 1)",
-    "the equilibrium curve generalises and is continuous (Figure 1)",
-    "a large high-entropy advantage where it groks, a small one at norm 30 (Figures 1, 2)",
-    "states of the unlearnable task with a test accuracy near 20 %",
-)
 
 
 def judged(out: Path) -> list[list[str]]:
     """Rows of the table of claims."""
     rows = []
     for claim in CLAIMS:
-        path = out / f"{claim.source}.json"
-        measured, verdict = f"no {claim.source}.json here", OPEN
-        if path.is_file():
+        paths = [out / f"{name}.json" for name in claim.sources]
+        lacking = [path.name for path in paths if not path.is_file()]
+        measured, verdict = f"no {' and no '.join(lacking)} here", OPEN
+        if not lacking:
             try:
-                measured, verdict = claim.judge(json.loads(path.read_text()))
+                measured, verdict = claim.judge(*(json.loads(p.read_text()) for p in paths))
             except (KeyError, IndexError, UnboundLocalError):
-                measured = f"{claim.source}.json lacks the runs for it"
+                measured = f"{paths[-1].name} lacks the runs for it"
         rows.append([claim.text, measured, verdict])
-    return rows + [[text, "needs the landscape at p = 67", OPEN] for text in LANDSCAPES]
+    return rows
 
 
 def made_by(out: Path) -> str:
