@@ -1,5 +1,6 @@
 """What umbrella windows say: S as ln of the fraction of the domain, and how far to believe it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -294,12 +295,25 @@ def _means(bins, grid: Grid, solved: mbar.Solution, counts, extras) -> list[np.n
     return [np.where(seen, mean, np.nan).reshape(grid.shape) for mean in means]
 
 
-def _rows(windows: Windows, middles: np.ndarray, part: slice) -> np.ndarray:
-    """w of some ensembles, the first of which is uniform, at cells."""
-    start, stop, _ = part.indices(1 + len(windows.row))
-    rows = np.zeros((stop - start, len(middles)))
-    for k in range(max(start, 1), stop):
-        rows[k - start] = windows.potential(np.array([k - 1]), middles[None])[0]
+def _potential(windows: Windows, middles: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """w of some ensembles, the first of which is uniform, at cells.
+
+    It is a sum over the axes, along each of which cells have few middles.
+    """
+    count, along = len(windows.row), []
+    for i in range(middles.shape[1]):
+        one = windows._replace(center=windows.center[:, [i]], stiffness=windows.stiffness[:, [i]])
+        values, place = np.unique(middles[:, i], return_inverse=True)
+        along.append((one.potential(np.arange(count), values[None, :, None]), place))
+
+    def rows(part: slice) -> np.ndarray:
+        start, stop, _ = part.indices(1 + count)
+        w = np.zeros((stop - start, len(middles)))
+        held = slice(max(start, 1) - 1, stop - 1)
+        for table, place in along:
+            w[max(1 - start, 0) :] += np.take(table[held], place, axis=1)
+        return w
+
     return rows
 
 
@@ -378,7 +392,7 @@ def examine(
     kept = np.flatnonzero(whole.counts)
     middles = cells.middles(kept)
     total, error = _integrals(windows, pairs, cells, sums, drawn, members)
-    found = mbar.Counts(whole.counts[kept], whole.size, lambda rows: _rows(windows, middles, rows))
+    found = mbar.Counts(whole.counts[kept], whole.size, _potential(windows, middles))
     _stop_where_windows_are_elsewhere(windows, middles, found, total, error)
     return kept, total, error, found
 
@@ -444,8 +458,7 @@ def _stop_where_windows_are_elsewhere(
         return
     away = windows.stiffness[robbed] * (middles - windows.mean[robbed]) ** 2
     there = int(np.argmin(away.sum(axis=1)))
-    every = slice(0, 1 + len(windows.row))
-    felt = _rows(windows, middles[[there]], every)[1:, 0]
+    felt = windows.potential(np.arange(len(f)), middles[[[there]]])[:, 0]
     soft = int(np.argmax(np.log(found.size[1:]) + f - felt))
     raise FloatingPointError(
         f"The walkers of the window at {_place(windows, soft)} stay there, but its restraint is so "
