@@ -9,17 +9,19 @@ An ensemble reaches few of the cells: sums over the others are left out, 18 nats
 
 import contextlib
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy import linalg, sparse
 
 TOLERANCE, ROUGH, ROUNDS = 1e-7, 1e-4, 20
 ITERATIONS, AGAIN = 100, 40  # to begin with, and from a solution that is nearly right
 CUTS = 18.0, 100.0, 1e9  # nats
 LEAST = 1e-9  # shares of a cell that are nothing, once the free energies are nearly right
-ROWS = 64  # ensembles at a time, for memory
+ROWS, WIDTH = 2, 64  # ensembles and cells at a time, for the cache
+DAMPING, LEAST_DAMPING = 1e-1, 1e-10  # of the first step, and of Newton's own
+ROUNDING = 1e-13  # of a sum, as a part of it
 
 
 class Counts(NamedTuple):
@@ -36,29 +38,53 @@ class Counts(NamedTuple):
     potential: Callable[[slice], np.ndarray]
 
 
+class Entries(NamedTuple):
+    """ln of ensembles' shares of a cell, where they count, less that of the largest one.
+
+    Neighbouring cells are reached by much the same ensembles: blocks of cells hold each of these.
+
+    Attributes:
+        data: (m, WIDTH) ln(N_k e^{f_k - w_k}) less `largest`, of one ensemble in one block.
+        row: (m,) the ensemble; rising in each block.
+        starts: (blocks + 1,) where each block begins.
+        largest: (blocks, WIDTH) of all ensembles when that was sought. The last cell is repeated.
+    """
+
+    data: np.ndarray
+    row: np.ndarray
+    starts: np.ndarray
+    largest: np.ndarray
+
+
 class Solution(NamedTuple):
     """What makes the ensembles consistent.
 
     Attributes:
         f: (K,) -ln Z_k in nats; f_0 = 0.
         log_weight: (n,) ln of the fraction of the domain that a sample in the cell stands for.
-        entries: ln(N_k e^{f_k - w_k}) where it counts.
+        entries: the ensembles' shares, where they count.
         found: what was solved.
     """
 
     f: np.ndarray
     log_weight: np.ndarray
-    entries: "Entries"
+    entries: Entries
     found: Counts
 
-    def shares(self) -> sparse.csr_array:
-        """(K, n) chance that a sample in the cell comes from each ensemble."""
-        each = np.exp(self.entries.data + self.log_weight[self.entries.column])
-        return self.entries._replace(data=each).matrix(self.found)
+    def shares(self, least: float = 0.0) -> sparse.csr_array:
+        """(K, n) chance that a sample in the cell comes from each ensemble, if above the least."""
+        entries, blocks = self.entries, len(self.entries.largest)
+        weight = _blocks(self.log_weight, -np.inf) + entries.largest
+        block = np.repeat(np.arange(blocks), np.diff(entries.starts))
+        each = np.exp(entries.data + weight[block])
+        place, cell = np.nonzero(each > least)
+        at = entries.row[place], block[place] * WIDTH + cell
+        shape = len(self.f), len(self.log_weight)
+        return sparse.csr_array((each[place, cell], at), shape=shape)
 
 
 def solve(found: Counts, guess: np.ndarray) -> Solution:
-    """Free energies by Newton's method on a convex function.
+    """Free energies by Newton's method, damped, on a convex function.
 
     It is -ln likelihood of the samples' labels: sum_n ln sum_k N_k e^{f_k - w_k} - sum_k N_k f_k.
 
@@ -81,25 +107,21 @@ def solve(found: Counts, guess: np.ndarray) -> Solution:
 
 def expected(found: Counts, f: np.ndarray) -> np.ndarray:
     """(K,) how many of all samples would be each ensemble's, if f were right; then it is `size`."""
-    logs = _within_reach(found, f, CUTS[0])
-    each = np.exp(logs.data - _bottom(logs)[logs.column])
-    return np.bincount(logs.row, each * found.total[logs.column], len(found.size))
-
-
-def _bottom(logs: "Entries") -> np.ndarray:
-    """(n,) ln of the sum of each cell."""
-    top = np.maximum.reduceat(logs.data, logs.starts)
-    return top + np.log(np.add.reduceat(np.exp(logs.data - top[logs.column]), logs.starts))
+    entries = _within_reach(found, f, CUTS[0])
+    return _state(entries, found.total, found.size, np.zeros(len(f))).expected
 
 
 def _solved(found: Counts, guess: np.ndarray, cut: float) -> Solution:
-    f = np.array(guess, float) - guess[0]
+    f, damping = np.array(guess, float) - guess[0], DAMPING
     for _ in range(ROUNDS):
-        logs, before = _within_reach(found, f, cut), f
-        f, bottom, logs = _newton(found, logs, f)
+        entries = _within_reach(found, f, cut)
+        end = _minimum(entries, found.total, found.size, np.zeros(len(f)), damping)
+        f, damping = f + end.moved, end.damping
         # Cells that f now brings within reach were left out if it moved by much.
-        if np.abs(f - before).max() < cut / 4:
-            return Solution(f, -bottom, logs, found)
+        if np.abs(end.moved).max() < cut / 4:
+            entries.data[:] += end.moved[entries.row, None]
+            bottom = (end.bottom + entries.largest).ravel()[: len(found.total)]
+            return Solution(f, -bottom, entries, found)
     raise FloatingPointError(_APART)
 
 
@@ -127,11 +149,10 @@ class Replicate(NamedTuple):
 
 def nearby(solution: Solution) -> Nearby:
     """What `solve_again` needs, which is the same for all replicates."""
-    share = solution.shares()
-    share.data[share.data < LEAST] = 0.0
-    share.eliminate_zeros()
-    divided, samples = _inverse_of(solution.found.total, share), solution.found.total.sum()
-    return Nearby(solution, share.T.tocsr(), lambda step: divided(step * samples))
+    found = solution.found
+    hessian = _state(solution.entries, found.total, found.size, np.zeros(len(solution.f))).hessian
+    inverse = _inverse_of(hessian / found.total.sum(), LEAST_DAMPING)
+    return Nearby(solution, solution.shares(LEAST).T.tocsr(), inverse)
 
 
 def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
@@ -163,8 +184,6 @@ def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
 
     value, ratio = state(moved)
     for _ in range(AGAIN):
-        if not np.isfinite(value):
-            break
         grown = times * np.exp(moved)
         expected = grown * (back.T @ (counts / ratio))
         gradient = expected - size
@@ -172,19 +191,21 @@ def solve_again(near: Nearby, total: np.ndarray, size: np.ndarray) -> Replicate:
             log_weight = np.zeros(len(total))
             log_weight[seen] = first.log_weight[seen] - np.log(ratio)
             return Replicate(first.f + moved, log_weight, found)
-        for tried in _steps_again(near, back, counts, size, moved, grown, expected, ratio):
-            after = state(tried)
-            if after[0] < value:
-                break
+        tried = moved - np.append(0.0, near.inverse(gradient[1:] / counts.sum()))
+        after = state(tried)
+        if not after[0] < value:
+            break
         moved, (value, ratio) = tried, after
-    raise FloatingPointError(_APART)
+    return _solved_again(first, found, moved)
 
 
-def _steps_again(near: Nearby, back, counts, size, moved, grown, expected, ratio):
-    """As `_after`, with the Hessian of the first solution before all."""
-    yield moved - np.append(0.0, near.inverse((expected - size)[1:] / counts.sum()))
-    share = sparse.csr_array((back * (1 / ratio)[:, None] * grown[None, :]).T)
-    yield from _after(counts, share, moved, expected, size)
+def _solved_again(first: Solution, found: Counts, moved: np.ndarray) -> Replicate:
+    """As `solve_again`, where the Hessian of the first solution is of no use."""
+    more = np.log(found.size / first.found.size)
+    start = moved + more
+    end = _minimum(first.entries, found.total, found.size, start, DAMPING, ROUGH, AGAIN)
+    bottom = (end.bottom + first.entries.largest).ravel()[: len(found.total)]
+    return Replicate(first.f + end.moved - more, np.where(found.total > 0, -bottom, 0.0), found)
 
 
 def _refuse_empty(found: Counts) -> None:
@@ -199,88 +220,153 @@ _APART = (
 )
 
 
-class Entries(NamedTuple):
-    """ln(N_k e^{f_k - w_k}) where it counts, column by column."""
-
-    data: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-    starts: np.ndarray
-
-    def matrix(self, found: Counts) -> sparse.csr_array:
-        shape = len(found.size), len(found.total)
-        ends = np.append(self.starts, len(self.data))
-        return sparse.csc_array((self.data, self.row, ends), shape=shape).tocsr()
-
-
 def _within_reach(found: Counts, f: np.ndarray, cut: float) -> Entries:
     """Entries no more than `cut` below the largest of their cell, or of their ensemble.
 
     The latter are not needed in the end, but an ensemble whose f is far off must not lose its own.
     """
-    largest = np.full(len(found.total), -np.inf)
-    offset = np.log(found.size) + f
     parts = [slice(k, k + ROWS) for k in range(0, len(f), ROWS)]
+    largest = np.full((_count(found.total), WIDTH), -np.inf)
     for part in parts:
-        logs = offset[part, None] - found.potential(part)
+        logs = _logs(found, f, part)
         np.maximum(largest, logs.max(axis=0), out=largest)
     kept = []
     for part in parts:
-        logs = offset[part, None] - found.potential(part)
-        own = logs.max(axis=1, keepdims=True)
-        row, column = np.nonzero((logs > largest - cut) | (logs > own - cut))
-        kept.append((logs[row, column], row + part.start, column))
-    data, row, column = (np.concatenate(each) for each in zip(*kept, strict=True))
-    order = np.argsort(column, kind="stable")
-    data, row, column = data[order], row[order], column[order]
-    return Entries(data, row, column, np.searchsorted(column, np.arange(len(found.total))))
+        logs = _logs(found, f, part)
+        own = logs.max(axis=2)
+        near = own > own.max(axis=1, keepdims=True) - cut
+        logs -= largest
+        row, block = np.nonzero(near | (logs.max(axis=2) > -cut))
+        kept.append((logs[row, block], row + part.start, block))
+    data, row, block = (np.concatenate(each) for each in zip(*kept, strict=True))
+    order = np.argsort(block, kind="stable")
+    starts = np.searchsorted(block[order], np.arange(len(largest) + 1))
+    return Entries(data[order], row[order], starts, largest)
 
 
-def _newton(found: Counts, logs: Entries, f):
-    """(f, ln of the sum of each cell, the entries) where the function is smallest."""
-    total, size = found.total, found.size
+def _logs(found: Counts, f: np.ndarray, part: slice) -> np.ndarray:
+    """(ensembles, blocks, WIDTH) ln(N_k e^{f_k - w_k}); the last cell fills up the last block."""
+    w = found.potential(part)
+    logs = np.empty((len(w), _count(found.total) * WIDTH))
+    offset = np.log(found.size[part]) + f[part]
+    np.subtract(offset[:, None], w, out=logs[:, : w.shape[1]])
+    logs[:, w.shape[1] :] = logs[:, [w.shape[1] - 1]]
+    return logs.reshape(len(w), -1, WIDTH)
 
-    def state(tried, before, logs):
-        logs = logs._replace(data=logs.data + (tried - before)[logs.row])
-        bottom = _bottom(logs)
-        return float(total @ bottom - size @ tried), bottom, logs
 
-    value, bottom, logs = state(f, f, logs)
-    for _ in range(ITERATIONS):
-        each = np.exp(logs.data - bottom[logs.column])
-        expected = np.bincount(logs.row, each * total[logs.column], len(size))
-        gradient = expected - size
-        if np.abs(gradient / size).max() < TOLERANCE:
-            return f, bottom, logs
-        share = logs._replace(data=each).matrix(found)
-        for tried in _after(total, share, f, expected, size):
-            after = state(tried, f, logs)
-            if after[0] < value:
-                break
-        f, (value, bottom, logs) = tried, after
+def _count(cells: np.ndarray) -> int:
+    """The number of blocks that cells fill."""
+    return -(-len(cells) // WIDTH)
+
+
+def _blocks(values: np.ndarray, beyond: float) -> np.ndarray:
+    """(blocks, WIDTH) of (n,), filled up with what is given."""
+    left = _count(values) * WIDTH - len(values)
+    return np.append(values, np.full(left, beyond)).reshape(-1, WIDTH)
+
+
+class _State(NamedTuple):
+    """The function where f has moved to.
+
+    Attributes:
+        value: less that of the cells' largest entries.
+        rounding: how far the value may be off.
+        bottom: (blocks, WIDTH) ln of the sum of each cell, less `Entries.largest`.
+        expected: (K,) as of `expected`; the gradient is that less `size`.
+        hessian: (K, K).
+    """
+
+    value: float
+    rounding: float
+    bottom: np.ndarray
+    expected: np.ndarray
+    hessian: np.ndarray
+
+
+def _state(entries: Entries, total: np.ndarray, size: np.ndarray, moved: np.ndarray) -> _State:
+    counts, bottom = _blocks(total, 0.0), np.empty_like(entries.largest)
+    expected, hessian = np.zeros(len(size)), np.zeros((len(size), len(size)))
+    for block, (start, stop) in enumerate(pairwise(entries.starts)):
+        row = entries.row[start:stop]
+        share = entries.data[start:stop] + moved[row, None]
+        top = share.max(axis=0)
+        share -= top
+        np.exp(share, out=share)
+        below = share.sum(axis=0)
+        bottom[block] = top + np.log(below)
+        root = np.sqrt(counts[block])
+        share *= root / below
+        expected[row] += share @ root
+        # hessian[np.ix_(row, row)] -= ... would take longer than all the rest.
+        place = (row[:, None] * len(size) + row).ravel()
+        np.subtract.at(hessian.ravel(), place, (share @ share.T).ravel())
+    hessian.flat[:: len(size) + 1] += expected
+    parts = counts * bottom, size * moved
+    rounding = ROUNDING * sum(np.abs(part).sum() for part in parts)
+    return _State(parts[0].sum() - parts[1].sum(), rounding, bottom, expected, hessian)
+
+
+class _End(NamedTuple):
+    """Where the function is smallest.
+
+    Attributes:
+        moved: (K,) how far f is from that of the entries.
+        bottom: (blocks, WIDTH) as of `_State`.
+        damping: of the last step.
+    """
+
+    moved: np.ndarray
+    bottom: np.ndarray
+    damping: float
+
+
+def _minimum(
+    entries: Entries,
+    total: np.ndarray,
+    size: np.ndarray,
+    start: np.ndarray,
+    damping: float,
+    tolerance: float = TOLERANCE,
+    iterations: int = ITERATIONS,
+) -> _End:
+    """Newton's method, damped as in Levenberg (1944), from `start` on; there f_0 stays.
+
+    An ensemble whose f is so far off that next to no sample would be its own has no curvature to
+    speak of, and Newton's step is without end. With damping mu it is at most 1/mu nats, or so, and
+    mu rises and falls as the step keeps what it promised; Moré (1978).
+
+    Raises:
+        FloatingPointError: it did not converge.
+    """
+    moved, state = start, _state(entries, total, size, start)
+    for _ in range(iterations):
+        gradient = state.expected - size
+        if np.abs(gradient / size).max() < tolerance:
+            return _End(moved, state.bottom, damping)
+        inverse = _inverse_of(state.hessian, damping * size[1:] + ROUNDING * total.sum())
+        step = -np.append(0.0, inverse(gradient[1:]))
+        promised = -step @ (gradient + state.hessian @ step / 2)
+        after = _state(entries, total, size, moved + step)
+        kept = (state.value - after.value + after.rounding) / promised
+        if kept > 0:
+            moved, state = moved + step, after
+        damping = max(damping * _changed(kept), LEAST_DAMPING)
     raise FloatingPointError(_APART)
 
 
-def _after(total: np.ndarray, share: sparse.csr_array, f, expected: np.ndarray, size: np.ndarray):
-    """Where to try next, the best guess first.
-
-    Far from the end Newton's step may be too long, or there may be none; the equation iterated
-    always helps, if slowly.
-    """
-    with contextlib.suppress(RuntimeError):  # a singular Hessian
-        step = np.append(0.0, _inverse_of(total, share)((expected - size)[1:]))
-        yield f - step
-        yield f - step / 4
-    iterated = np.log(np.maximum(expected, 1e-300) / size)
-    yield f - iterated + iterated[0]
+def _changed(kept: float) -> float:
+    """By what to change the damping, if that much of the promised gain was real."""
+    if not kept > 0:
+        return 8.0
+    if kept < 0.25:
+        return 4.0
+    return 0.02 if kept > 0.9 else 0.1 if kept > 0.75 else 1.0
 
 
-def _inverse_of(total: np.ndarray, share: sparse.csr_array) -> Callable:
+def _inverse_of(hessian: np.ndarray, ridge: np.ndarray | float) -> Callable:
     """(K - 1,) -> (K - 1,): divides by the Hessian; f_0 stays."""
-    weighted = sparse.csr_array(share * total[None, :])
-    hessian = sparse.diags_array(share @ total) - weighted @ share.T
-    ridge = 1e-10 * total.sum() * sparse.eye_array(share.shape[0] - 1)
-    return splu(sparse.csc_array(sparse.csc_array(hessian)[1:, 1:] + ridge)).solve
+    factor = linalg.cho_factor(hessian[1:, 1:] + np.diag(np.broadcast_to(ridge, len(hessian) - 1)))
+    return lambda step: linalg.cho_solve(factor, step)
 
 
 def overlaps(solution: Solution, pairs: np.ndarray) -> np.ndarray:
@@ -294,7 +380,7 @@ def overlaps(solution: Solution, pairs: np.ndarray) -> np.ndarray:
         pairs: (E, 2) indices of ensembles.
     """
     found = solution.found
-    density = sparse.csr_array(solution.shares() * (1 / found.size)[:, None])
+    density = sparse.csr_array(solution.shares(LEAST) * (1 / found.size)[:, None])
     result = []
     for one, other in pairs:
         a, b = density[[one]], density[[other]]

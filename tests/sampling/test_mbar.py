@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from scipy.optimize import root
+from scipy.special import logsumexp, softmax
 
 from glassgrok.sampling.mbar import Counts, nearby, overlaps, solve, solve_again
 
@@ -69,6 +71,49 @@ def test_a_guess_far_off_ends_at_the_same():
     np.testing.assert_allclose(far, free_energies(samples), atol=1e-6)
 
 
+SLOPE = 200.0  # of S along u: it holds the windows' samples 33 nats above their lowest w
+
+
+def windows_in_a_plane(seed=0, samples=400) -> Drawn:
+    """A grid of windows and the uniform measure, on cells of a plane where S is steep."""
+    random = np.random.default_rng(seed)
+    middle = (np.arange(45) + 0.5) / 45
+    u, a = (axis.ravel() for axis in np.meshgrid(middle, middle, indexing="ij"))
+    at = np.array([(x, y) for x in np.linspace(-0.3, 0.7, 11) for y in np.linspace(0, 1, 7)])
+    w = 300 * (u - at[:, :1]) ** 2 + 150 * (a - at[:, 1:]) ** 2
+    w = np.concatenate([np.zeros((1, len(u))), w])
+    chance = softmax(SLOPE * u - w, axis=1)
+    return Drawn(np.array([random.multinomial(samples, p) for p in chance]), w)
+
+
+def smallest(samples: Drawn) -> np.ndarray:
+    """f where the gradient is 0, with every entry of every cell, from the exact f."""
+    counts, size, w = samples.counts.sum(axis=0), samples.counts.sum(axis=1), samples.potential
+    log = SLOPE * np.repeat((np.arange(45) + 0.5) / 45, 45)
+
+    def gradient(f):
+        share = softmax(np.log(size)[:, None] + np.append(0.0, f)[:, None] - w, axis=0)
+        expected = share @ counts
+        hessian = np.diag(expected) - (share * counts) @ share.T
+        return (expected - size)[1:], hessian[1:, 1:]
+
+    exact = logsumexp(log) - logsumexp(log - w, axis=1)
+    found = root(gradient, exact[1:], jac=True, tol=1e-12)
+    assert np.abs(found.fun).max() < 1e-6
+    return np.append(0.0, found.x)
+
+
+@pytest.mark.parametrize("off", [0.0, 5.0, 30.0])
+def test_the_smallest_value_is_found_from_any_guess(off):
+    """Of windows in a plane, many of which reach no more than a few blocks of cells."""
+    samples = windows_in_a_plane()
+    wanted = smallest(samples)
+    guess = wanted + off * np.random.default_rng(1).normal(size=len(wanted))
+    solved = solve(samples.found(), guess)
+    assert off > 5 or solved.entries.data.size < 0.7 * samples.potential.size
+    np.testing.assert_allclose(solved.f, wanted, atol=1e-5)
+
+
 def test_other_counts_in_the_same_cells_need_no_new_beginning():
     one, other = drawn([2000] * 5, 0), drawn([1500] * 5, 1)
     both = Drawn(one.counts + other.counts, one.potential)
@@ -77,6 +122,22 @@ def test_other_counts_in_the_same_cells_need_no_new_beginning():
     again = solve_again(nearby(solved), one.counts.sum(axis=0)[kept], one.counts.sum(axis=1))
     np.testing.assert_allclose(again.f, free_energies(one), atol=1e-3)
     assert np.abs(again.f - solved.f).max() > 0.01
+
+
+def test_counts_that_the_first_hessian_does_not_fit_are_solved_too():
+    samples, other = windows_in_a_plane(0), windows_in_a_plane(1, 100)
+    both = Drawn(samples.counts + other.counts, other.potential)
+    kept = both.counts.sum(axis=0) > 0
+    near = nearby(solve(both.found(), smallest(both)))
+    counts = other.counts.sum(axis=0)[kept], other.counts.sum(axis=1)
+    astray = solve_again(near._replace(inverse=lambda step: -step), *counts)
+    straight = solve_again(near, *counts)
+    wanted = smallest(other)
+    for again in (straight, astray):
+        np.testing.assert_allclose(again.f, wanted, atol=2e-3)
+    seen = counts[0] > 0
+    np.testing.assert_allclose(astray.log_weight[seen], straight.log_weight[seen], atol=2e-3)
+    assert (astray.log_weight[~seen] == 0).all()
 
 
 def test_thousands_of_nats_do_not_overflow():
@@ -97,7 +158,7 @@ def test_entries_out_of_reach_change_nothing():
     weight = np.exp(-potential)
     counts = np.array([random.multinomial(500, w / w.sum()) for w in weight])
     sparse = solve(Drawn(counts, potential).found(), np.zeros(201))
-    assert len(sparse.entries.data) < 0.3 * 201 * 400
+    assert sparse.entries.data.size < 0.3 * 201 * 400
     f = sparse.f
     for _ in range(5):  # the equation itself, with every entry: it stays where it is
         bottom = np.log(np.exp(np.log(500) + f[:, None] - potential).sum(axis=0))
