@@ -9,6 +9,7 @@ import pytest
 
 import glassgrok as gg
 from glassgrok.analysis.agreement import compare_starts
+from glassgrok.engine.walkers import Walkers
 from glassgrok.sampling import sweep
 from glassgrok.sampling.absolute import (
     Sums,
@@ -105,6 +106,51 @@ def test_trained_starts_have_groups_of_their_own():
     comparison, agreement = compare_starts(found)["S(u)"]
     assert agreement.passed
     assert 0 < comparison[0].max() < 1
+
+
+def test_copies_are_more_walkers_of_the_same_groups():
+    one = gg.umbrella(WELL, GRID, SMALL, KEY)
+    three = gg.umbrella(WELL, GRID, replace(SMALL, copies=3), KEY)
+    assert three.groups.shape == one.groups.shape == (4, 9)
+    assert three.visits.sum() > 2 * one.visits.sum()
+    off = (three.entropy - one.entropy) / np.hypot(three.entropy_error, one.entropy_error)
+    assert np.abs(off).max() < 5
+    assert np.median(three.entropy_error) < np.median(one.entropy_error) * 1.5
+
+
+def resampled(work):
+    """Which walkers are left of two groups of 2 x 3, after their work."""
+    config = replace(SMALL, groups=2, copies=2, sweepers=3)
+    family = np.arange(12).reshape(4, 3)
+    laying = sweep.Laying(*[None] * len(sweep.Laying._fields))._replace(
+        walkers=Walkers(np.zeros((4, 3, 1)), np.zeros((4, 3, 1)), np.zeros((4, 3, 2))),
+        u=np.zeros((4, 3)),
+        family=family,
+    )
+    random = np.random.default_rng(0)
+    drawn = [sweep._drawn_again(config, laying, work, random).family for _ in range(300)]
+    return family, np.array(drawn).reshape(300, 2, 6)
+
+
+def test_walkers_are_drawn_within_their_group_by_their_work():
+    family, drawn = resampled(np.zeros((4, 3)))
+    assert (np.sort(drawn, axis=-1).reshape(300, 12) == family.ravel()).all()  # evenly: all of them
+    work = np.array([[0.0, 0, 0], [0, 0, np.log(0.5)], [9, 9, 9], [9, 9, 9]])
+    _, drawn = resampled(work)
+    assert (drawn[:, 0] < 6).all()
+    assert (drawn[:, 1] >= 6).all()
+    share = (drawn[:, 0] == 5).mean()
+    assert share == pytest.approx(2 / 7, abs=0.02)
+    # At each place, or the first walker of a window would have a family of its own.
+    assert (drawn[:, 0] == 5).mean(axis=0) == pytest.approx(np.full(6, 2 / 7), abs=5 * 0.026)
+
+
+def test_a_sum_of_two_restraints_is_one():
+    start, end, u = np.array([0.5, 3.0]), np.array([-1.0, 8.0]), np.linspace(-2, 1, 7)
+    for share in (0.0, 0.3, 1.0):
+        both = (1 - share) * sweep._felt(start, u) + share * sweep._felt(end, u)
+        one = sweep._felt(sweep._between(start, end, share), u)
+        np.testing.assert_allclose(both - both[0], one - one[0], atol=1e-12)
 
 
 def test_walkers_that_do_not_arrive_are_told_of():
