@@ -201,7 +201,8 @@ def test_windows_that_hardly_overlap_are_refused():
 
 def test_the_stiffness_that_holds_two_phases_alike():
     none = np.zeros(3)
-    rungs = sweep.Rungs(none, none, none, np.array([[1.0], [0.0], [-1.0]]), none, none, none, none)
+    rungs = sweep.Rungs(*[none] * len(sweep.Rungs._fields))
+    rungs = rungs._replace(mean=np.array([[1.0], [0.0], [-1.0]]))
     assert sweep._common(rungs._replace(slope=np.array([50.0, 50.0, 50.0]))) == 0
     # S rises by 50 nats to u = 0 and by 150 to u = 1: 2 (50)/1² is more than 2 (150)/2².
     two = rungs._replace(slope=np.array([100.0, 100.0, 0.0]))
