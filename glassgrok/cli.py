@@ -38,7 +38,7 @@ commands:
   export DIR           networks from a place in the landscape: --u -8 --a 0.95 --count 16
   passage DIR          how long walkers take from a trained network to A >= --level
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
-  reproduce PAPER      all tables and figures of a paper and a report on its claims: glass
+  reproduce PAPER      tables and figures of a paper and a report on its claims: glass
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
 """

@@ -1,4 +1,4 @@
-"""All tables and figures of a paper from one command: the scripts under experiments/, in order."""
+"""The tables and figures of a paper from one command: the scripts under experiments/, in order."""
 
 import json
 import subprocess
@@ -41,6 +41,7 @@ PAPERS = {
         Step("figure7.py", "figure7", (1.5, 22, 4), cpu=("--seeds", "1")),
         Step("ablation.py", "ablation", (2, 36, 7), cpu=("--seeds", "1")),
         Step("figure1.py", "figure1", (4, 35, 600), whole=True),
+        Step("figure2.py", "figure2", (2, 40, 600), whole=True),
         Step("report.py", None, (0.1, 0.1, 0.1)),
     )
 }

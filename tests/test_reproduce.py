@@ -69,6 +69,6 @@ def test_every_script_is_there(paper):
         assert step.minutes[1] <= 40
 
 
-def test_without_the_scripts_it_says_where_they_are(monkeypatch):
+def test_without_the_scripts_it_says_where_they_are():
     with pytest.raises(ValueError, match="come with the repository and not with the package"):
         reproduce.folder_of("no such paper")

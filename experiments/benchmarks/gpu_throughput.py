@@ -79,7 +79,7 @@ def best(run: Callable, rounds: int) -> float:
     return min(found)
 
 
-def known(scale: str) -> dict[str, str]:
+def known() -> dict[str, str]:
     """The precisions that the device has; TF32 is a GPU's."""
     return PRECISIONS if jax.default_backend() == "gpu" else {"float32": "highest"}
 
@@ -89,7 +89,7 @@ def ceilings(options: Options) -> dict:
     n = MATRIX[options.scale]
     a, b = jax.random.normal(jax.random.key(0), (2, n, n))
     found = {}
-    for name, precision in known(options.scale).items():
+    for name, precision in known().items():
         product = jax.jit(lambda a, b, precision=precision: jnp.matmul(a, b, precision=precision))
         found[name] = 2 * n**3 / best(lambda p=product: p(a, b).block_until_ready(), options.rounds)
     long = jnp.arange(4 * n * n, dtype=jnp.float32)
@@ -194,7 +194,7 @@ def precision_table(options: Options) -> list[dict]:
         with jax.enable_x64(True):
             wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a, np.float64)), params)
             u, exact = at(wide, "highest")
-        for name, precision in known(options.scale).items():
+        for name, precision in known().items():
             there, gradient = at(params, precision)
             gradient = gradient.astype(np.float64)
             length, right = np.linalg.norm(gradient), np.linalg.norm(exact)
@@ -327,7 +327,7 @@ def main(options: Options) -> None:
     results["precision"] = precision_table(options)
     write()
     for name, (modulus, widths, steps, counts) in SIZES[options.scale].items():
-        for precision, named in known(options.scale).items():
+        for precision, named in known().items():
             flat = flat_system(modulus, widths, named)
             for walkers in counts:
                 row = step_row(flat, steps, walkers, options.rounds)

@@ -9,7 +9,7 @@ one that is there already is not repeated.
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from figure3 import GOOD, PRINTED, STEPS, WAND, Method, curve, run, success
+from figure3 import GOOD, PRINTED, STEPS, WAND, Method, curve, outcome, run
 from glass import Options, known_runs, modulus_of, spread, table, write
 
 from glassgrok.optimizers import WandConfig
@@ -44,15 +44,11 @@ CASES = {
 
 def line(record: dict) -> list:
     """A row of the table."""
-    copies = record["copies"]
     return [
         record["method"],
         record["operation"],
-        success(copies),
-        spread([copy["test_accuracy"] for copy in copies]),
-        spread([copy["memorised"] for copy in copies]),
-        spread(record["reached"]),
-        spread([copy["weight_norm"] for copy in copies]),
+        *outcome(record),
+        spread([copy["weight_norm"] for copy in record["copies"]]),
     ]
 
 

@@ -13,9 +13,10 @@ import tyro
 from figure1 import SIZES, config_of, sampled, show
 from glass import Options
 
-from glassgrok.config import Config, DomainConfig, ModelConfig
+from glassgrok.config import AxisConfig, Config, DomainConfig, ModelConfig
 
 NORM = 30.0
+QUICK_U = AxisConfig(0.3, 0.9, 6)  # below, the smallest networks lose their walkers
 WIDTHS = {"quick": (8, 16), "cpu": (16, 32, 64), "paper": (32, 64, 128)}
 SHARE = NORM / 41.65  # of the norm that the paper's widest network begins with
 
@@ -41,6 +42,9 @@ def sphere(scale: str, width: int) -> Config:
     """The run of one width."""
     config, model = config_of(scale, "x+y"), width_of(scale, width)
     radius = radius_of(scale, model)
+    if scale == "quick":
+        quick = replace(config.umbrella, rung_steps=100, steps=200)
+        config = replace(config, umbrella=quick, grid=replace(config.grid, ln_loss=QUICK_U))
     return replace(
         config,
         model=model,

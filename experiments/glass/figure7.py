@@ -12,7 +12,7 @@ from itertools import product
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from figure3 import GOOD, METHODS, STEPS, curve, run, success
+from figure3 import GOOD, METHODS, STEPS, curve, outcome, run
 from glass import Options, known_runs, modulus_of, spread, table, write
 
 OPERATIONS = ("x+y", "x^2+y")
@@ -23,16 +23,12 @@ COLOURS = dict(zip(CASES, ("#D55E00", "#0072B2"), strict=True))
 
 def line(record: dict) -> list:
     """A row of the table."""
-    copies = record["copies"]
     return [
         record["operation"],
         f"{record['train_fraction']:.0%}",
         record["method"],
-        success(copies),
-        spread([copy["test_accuracy"] for copy in copies]),
-        spread([copy["memorised"] for copy in copies]),
-        spread(record["reached"]),
-        spread([copy["generalised"] for copy in copies]),
+        *outcome(record),
+        spread([copy["generalised"] for copy in record["copies"]]),
     ]
 
 

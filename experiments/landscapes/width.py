@@ -60,10 +60,10 @@ def config_of(width: int, rung_steps: int, scale: str) -> configs.Config:
     config = configs.load(CONFIG)
     model = replace(config.model, d_model=width, d_head=width // 4, d_mlp=2 * width)
     # One walker a group: how S depends on the rate of cooling is what is asked.
-    how = {"columns": 0, "rung_steps": rung_steps, "sweepers": 1, "patience": 0}
+    how = {"columns": 0, "rung_steps": rung_steps, "sweepers": 1, "steps": 600, "block": 25}
     umbrella, grid = replace(config.umbrella, **how), config.grid
     if scale == "quick":
-        umbrella = replace(umbrella, groups=4, steps=500, draws=256)
+        umbrella = replace(umbrella, groups=4, steps=250, draws=256)
         grid = replace(grid, ln_loss=replace(grid.ln_loss, low=-0.5, bins=6))
     return replace(
         config, model=model, training=None, trained_starts=(), umbrella=umbrella, grid=grid

@@ -104,7 +104,7 @@ def describe_coverage(landscape: Landscape) -> list[str]:
         landscape: any.
 
     Returns:
-        A line.
+        A line, and one on the populations of umbrella windows.
     """
     known = np.isfinite(landscape.entropy)
     reached = f"{known.sum()} of {known.size} bins"
@@ -115,7 +115,12 @@ def describe_coverage(landscape: Landscape) -> list[str]:
     bars = "no error bars"
     if len(errors):
         bars = f"S ± {np.median(errors):.2g} nat in the median bin, ± {errors.max():.2g} at worst"
-    return [f"Sampled: {reached}; {bars}."]
+    lines = [f"Sampled: {reached}; {bars}."]
+    if (families := landscape.attributes.get("families")) is not None:
+        lines.append(
+            f"At the lowest rung each group's walkers come from {families} or more of its first ones."
+        )
+    return lines
 
 
 def describe_starts(landscape: Landscape) -> list[str]:

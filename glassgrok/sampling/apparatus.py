@@ -179,15 +179,23 @@ def time_step(apparatus: Apparatus, position: np.ndarray, restraint: Restraint, 
 
 
 def hold(apparatus: Apparatus, walkers: Walkers, restraint: Restraint, steps: int, step: int):
-    """Some blocks under restraints: (host walkers, values (groups, steps, n, axes), step).
+    """As `lead`, under the same restraints for so many steps, rounded up to blocks."""
+    return lead(apparatus, walkers, [restraint] * -(-steps // apparatus.config.block), step)
 
-    Walkers that were lost begin again where another of their group is.
+
+def lead(apparatus: Apparatus, walkers: Walkers, restraints: list[Restraint], step: int):
+    """A block under each of some restraints: (host walkers, values (groups, steps, n, axes), step).
+
+    The walkers stay on their devices till the end. Those that were lost then begin again where
+    another of their group is.
     """
     config, shape = apparatus.config, walkers.position.shape[:2]
     devices, tile = spread_out(apparatus, shape[0] * shape[1])
     parts = devices.split(devices.scatter(tiled(walkers, devices, tile)))
-    held, seen = devices.split(devices.scatter(tiled(restraint, devices, tile))), []
-    for _ in range(-(-steps // config.block)):
+    last, seen = None, []
+    for restraint in restraints:
+        if restraint is not last:
+            last, held = restraint, devices.split(devices.scatter(tiled(restraint, devices, tile)))
         parts, values = apparatus.run(parts, held, np.float32(config.friction), np.int32(step))
         seen.append(devices.join(values))
         step += config.block

@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 
 from glassgrok.engine.restrained import Restraint, potential
 from glassgrok.engine.walkers import Walkers
-from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, time_step, uniform_points
+from glassgrok.sampling.apparatus import Apparatus, at_rest, hold, lead, time_step, uniform_points
 from glassgrok.sampling.config import UmbrellaConfig
 from glassgrok.sampling.windows import FREE, Windows
 
@@ -323,16 +323,13 @@ def _driven(apparatus: Apparatus, laying: Laying, goal: np.ndarray, dt: float, k
     parts = min(RAMP, config.rung_steps // 2 // config.block)
     if parts < LEAST or config.copies * config.sweepers == 1:
         return laying
-    work = np.zeros_like(laying.u)
-    for part in range(parts):
-        start, end = (_between(laying.held, goal, (part + k) / parts) for k in (0, 1))
-        rise = _felt(end, laying.u) - _felt(start, laying.u)
-        work += np.nan_to_num(rise)  # of a walker that was lost: it goes on as another
-        restraint = _alone(apparatus, laying, end, dt)
-        walkers, values, step = hold(
-            apparatus, laying.walkers, restraint, config.block, laying.step
-        )
-        laying = moved(laying, walkers, step)._replace(u=values[:, -1, :, 0].astype(np.float64))
+    way = [_between(laying.held, goal, part / parts) for part in range(parts + 1)]
+    restraints = [_alone(apparatus, laying, held, dt) for held in way[1:]]
+    walkers, values, step = lead(apparatus, laying.walkers, restraints, laying.step)
+    ends = np.moveaxis(values[:, config.block - 1 :: config.block, :, 0], 1, 0)
+    u = np.concatenate([laying.u[None], ends]).astype(np.float64)
+    rises = [_felt(way[k + 1], u[k]) - _felt(way[k], u[k]) for k in range(parts)]
+    work, laying = np.sum(rises, axis=0), moved(laying, walkers, step)._replace(u=u[-1])
     seeds = np.asarray(jax.random.key_data(key)).tolist()
     return _drawn_again(config, laying, work, np.random.default_rng([*seeds, laying.step]))
 
@@ -356,6 +353,8 @@ def _by_group(config: UmbrellaConfig, array: np.ndarray) -> np.ndarray:
 def _drawn_again(config: UmbrellaConfig, laying: Laying, work: np.ndarray, random) -> Laying:
     """Each group's walkers drawn evenly with weights e^-W (Kitagawa 1996); keys stay in place."""
     work = _by_group(config, work)
+    alive = np.isfinite(work)  # of one that was lost and goes on as another W is not known
+    work = np.where(alive, work, np.where(alive.any(axis=1, keepdims=True), np.inf, 0.0))
     share = np.exp(-work - logsumexp(-work, axis=1, keepdims=True))
     count = work.shape[1]
     chosen = []

@@ -97,6 +97,10 @@ def test_coverage_counts_bins_rows_and_errors():
     assert report.describe_coverage(replace(full, entropy=entropy, entropy_error=error)) == [
         "Sampled: 296 of 320 bins in 15 of 16 rows; S ± 0.5 nat in the median bin, ± 7 at worst."
     ]
+    one = full.with_attributes(families=3)
+    assert report.describe_coverage(one)[1] == (
+        "At the lowest rung each group's walkers come from 3 or more of its first ones."
+    )
 
 
 def test_starts_agree_and_disagree():

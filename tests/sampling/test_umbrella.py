@@ -145,6 +145,14 @@ def test_walkers_are_drawn_within_their_group_by_their_work():
     assert (drawn[:, 0] == 5).mean(axis=0) == pytest.approx(np.full(6, 2 / 7), abs=5 * 0.026)
 
 
+def test_walkers_that_were_lost_have_no_offspring():
+    work = np.zeros((4, 3))
+    work[0, 0], work[2:] = np.nan, np.nan
+    _, drawn = resampled(work + 5)
+    assert not (drawn[:, 0] == 0).any()
+    assert (np.sort(drawn[:, 1]) == np.arange(6, 12)).all()  # where all were, all go on
+
+
 def test_a_sum_of_two_restraints_is_one():
     start, end, u = np.array([0.5, 3.0]), np.array([-1.0, 8.0]), np.linspace(-2, 1, 7)
     for share in (0.0, 0.3, 1.0):
