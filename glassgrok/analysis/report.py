@@ -118,7 +118,7 @@ def describe_coverage(landscape: Landscape) -> list[str]:
     lines = [f"Sampled: {reached}; {bars}."]
     if (families := landscape.attributes.get("families")) is not None:
         lines.append(
-            f"At the lowest rung each group's walkers come from {families} or more of its first ones."
+            f"At the lowest rung each group's walkers come from {families} or more first ones."
         )
     return lines
 

@@ -99,7 +99,7 @@ def test_coverage_counts_bins_rows_and_errors():
     ]
     one = full.with_attributes(families=3)
     assert report.describe_coverage(one)[1] == (
-        "At the lowest rung each group's walkers come from 3 or more of its first ones."
+        "At the lowest rung each group's walkers come from 3 or more first ones."
     )
 
 
