@@ -21,6 +21,8 @@ import xarray as xr
 
 import glassgrok as gg
 from glassgrok import config as configs
+from glassgrok import experiment
+from glassgrok.claims import judged
 from glassgrok.landscape import Landscape
 
 matplotlib.use("Agg")
@@ -79,11 +81,11 @@ def test_figure3_compares_and_goes_on_where_it_was(tmp_path):
     assert [run["method"] for run in found["runs"]] == ["WanD", "Grokfast", "SGLD"]
     assert found["runs"][:2] == first["runs"]
     assert text.count("\n| ") == 5
-    with pytest.raises(SystemExit, match="no method 'wand'"):
+    with pytest.raises(ValueError, match="no method 'wand'"):
         figure3.main(figure3.Choice("quick", out=tmp_path, only=("wand",)))
-    with pytest.raises(SystemExit, match="holds runs of the scale quick, not cpu"):
+    with pytest.raises(ValueError, match="holds runs of the scale quick, not cpu"):
         figure3.main(figure3.Choice("cpu", out=tmp_path))
-    with pytest.raises(SystemExit, match="has no runs in it"):
+    with pytest.raises(ValueError, match="has no runs in it"):
         figure3.main(figure3.Choice("quick", out=tmp_path / "other", draw=True))
 
 
@@ -119,7 +121,7 @@ def test_each_case_is_run_once(tmp_path, script, monkeypatch):
     assert text.count("\n| ") == 4
     script.main(glass.Options("quick", out=tmp_path))
     assert written(tmp_path, name)[0] == first
-    with pytest.raises(SystemExit, match="holds runs of the scale quick, not cpu"):
+    with pytest.raises(ValueError, match="holds runs of the scale quick, not cpu"):
         script.main(glass.Options("cpu", out=tmp_path))
 
 
@@ -127,7 +129,7 @@ def test_seeds_can_be_chosen():
     wand = figure3.METHODS["WanD"]
     assert [glass.Options(scale).copies for scale in ("quick", "cpu", "paper")] == [2, 2, 8]
     assert figure3.config_of(glass.Options("paper", seeds=3), "x+y", wand).seeds == 3
-    with pytest.raises(SystemExit, match="seeds must be at least 1, but is 0"):
+    with pytest.raises(ValueError, match="seeds must be at least 1, but is 0"):
         glass.Options(seeds=0)
 
 
@@ -147,12 +149,12 @@ def test_steps_and_delays_are_those_of_the_curves():
     assert (one["memorised"], one["generalised"], one["delay"]) == (10, 30, 20)
     assert (two["memorised"], two["generalised"], two["delay"]) == (None, None, None)
     assert two["best_test_accuracy"] == pytest.approx(0.1)
-    assert glass.spread([1, 3, None]) == "2 (1 to 3), 1 of 3 never"
-    assert glass.spread([None]) == "never"
+    assert experiment.spread([1, 3, None]) == "2 (1 to 3), 1 of 3 never"
+    assert experiment.spread([None]) == "never"
 
 
 def test_the_report_judges_what_is_there(tmp_path):
-    with pytest.raises(SystemExit, match="holds no results"):
+    with pytest.raises(ValueError, match="holds no results"):
         report.main(report.Options(tmp_path))
     copy = {"memorised": 100, "generalised": 900, "delay": 800, "test_accuracy": 1.0,
             "best_test_accuracy": 1.0}  # fmt: skip
@@ -161,7 +163,7 @@ def test_the_report_judges_what_is_there(tmp_path):
     about = {"devices": ["cpu cpu"]}
     told = json.dumps({"scale": "cpu", "tasks": tasks, "provenance": about})
     (tmp_path / "figure5.json").write_text(told)
-    rows = report.judged(tmp_path)
+    rows = judged(tmp_path, report.CLAIMS)
     assert rows[0][1:] == ["delay 800 (800 to 800) steps, 9 times the steps to memorise", "agrees"]
     assert rows[1][2] == "**disagrees**"  # one of the two never did
     assert rows[2][2] == "**disagrees**"  # it was at 1.0 on the way
@@ -177,19 +179,19 @@ def test_the_report_judges_what_is_there(tmp_path):
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     small = cases["x+y"] | {"advantage": [{"A": [0.05, 0.01]}]}
     (tmp_path / "figure2.json").write_text(json.dumps(told | {"cases": {"width 8": small}}))
-    last = report.judged(tmp_path)[-5:]
+    last = judged(tmp_path, report.CLAIMS)[-5:]
     assert [row[2] for row in last] == [
         "agrees", "not decided", "agrees", "agrees", "not decided"
     ]  # fmt: skip
     assert last[3][1] == "p = 13: free 0.30 in A; width 8 0.05"
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
-    assert report.judged(tmp_path)[-5][1:] == [
+    assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
         "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
     ]  # fmt: skip
     report.main(report.Options(tmp_path))
     assert "`figure5` at scale cpu on cpu cpu." in (tmp_path / "README.md").read_text()
-    assert glass.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
+    assert experiment.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
 
 
 def ridge() -> Landscape:

@@ -8,10 +8,10 @@ one that is there already is not repeated.
 
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 from figure3 import GOOD, PRINTED, STEPS, WAND, Method, curve, outcome, run
-from glass import Options, known_runs, modulus_of, spread, table, write
+from glass import Options, modulus_of
 
+from glassgrok.experiment import command, known_runs, spread, table, write
 from glassgrok.optimizers import WandConfig
 
 OPERATIONS = ("x+y", "x^2+y")
@@ -82,13 +82,13 @@ def finish(options: Options, records: list[dict]) -> None:
         [line(record) for record in records],
     )
     page = draw(records)
-    write(options, "ablation", {"runs": records}, page, text)
+    write(options.out, "ablation", options.scale, {"runs": records}, page, text)
     plt.close(page)
 
 
 def main(options: Options) -> None:
     """Run what is not there yet, draw and write."""
-    records = known_runs(options, "ablation")
+    records = known_runs(options.out, "ablation", options.scale)
     there = {(record["operation"], record["method"]) for record in records}
     for operation in OPERATIONS:
         for name, method in CASES.items():
@@ -99,4 +99,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -13,9 +13,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 import xarray as xr
-from glass import RATES, Options, about, table, write
+from glass import RATES, Options
 
 from glassgrok import plots
 from glassgrok.analysis import (
@@ -29,6 +28,7 @@ from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskCo
 from glassgrok.engine import folder as folders
 from glassgrok.engine import run as runs
 from glassgrok.engine import startup
+from glassgrok.experiment import about, command, table, write
 from glassgrok.landscape import Landscape
 from glassgrok.sampling.config import UmbrellaConfig
 from glassgrok.terminal import display
@@ -207,7 +207,14 @@ def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> No
     text = f"# {title}\n\n" + table(HEADER, [line(*item) for item in results.items()])
     size = asdict(SIZES[options.scale])
     provenance = about(name, 0)
-    write(options, name, {"provenance": provenance, "size": size, "cases": results}, page, text)
+    write(
+        options.out,
+        name,
+        options.scale,
+        {"provenance": provenance, "size": size, "cases": results},
+        page,
+        text,
+    )
     plt.close(page)
 
 
@@ -228,4 +235,4 @@ def _file(operation: str) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -9,11 +9,11 @@ small a part of their initial norm. AdamW is held on the sphere too. Runs are ke
 import math
 from dataclasses import replace
 
-import tyro
 from figure1 import SIZES, config_of, sampled, show
 from glass import Options
 
 from glassgrok.config import AxisConfig, Config, DomainConfig, ModelConfig
+from glassgrok.experiment import command
 
 NORM = 30.0
 QUICK_U = AxisConfig(0.3, 0.9, 6)  # below, the smallest networks lose their walkers
@@ -66,4 +66,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -18,21 +18,10 @@ import numpy as np
 import optax
 import tyro
 import xarray as xr
-from glass import (
-    RATES,
-    Options,
-    about,
-    known_runs,
-    measured,
-    model_of,
-    modulus_of,
-    spread,
-    table,
-    trained,
-    write,
-)
+from glass import RATES, Options, measured, model_of, modulus_of, trained
 
 import glassgrok as gg
+from glassgrok.experiment import about, command, known_runs, spread, table, write
 from glassgrok.optimizers import WandConfig
 from glassgrok.plots.training import TEST, TRAIN
 from glassgrok.training import optimizer_of
@@ -223,15 +212,15 @@ def main(choice: Choice) -> None:
     """Run what is not there yet, draw and write."""
     unknown = [method for method in choice.only if method not in METHODS]
     if unknown:
-        raise SystemExit(f"There is no method {unknown[0]!r}; choose of: {', '.join(METHODS)}.")
+        raise ValueError(f"There is no method {unknown[0]!r}; choose of: {', '.join(METHODS)}.")
     name = NAMES[choice.operation]
-    records = {record["method"]: record for record in known_runs(choice, name)}
+    records = {record["method"]: record for record in known_runs(choice.out, name, choice.scale)}
     for method in () if choice.draw else choice.only or METHODS:
         if method not in records:
             records[method] = run(choice, choice.operation, method, METHODS[method])
             finish(choice, name, list(records.values()))
     if not records:
-        raise SystemExit(f"{choice.out / name}.json has no runs in it; run without --draw first.")
+        raise ValueError(f"{choice.out / name}.json has no runs in it; run without --draw first.")
     finish(choice, name, list(records.values()))
 
 
@@ -249,9 +238,11 @@ def finish(choice: Choice, name: str, records: list[dict]) -> None:
         [row(record) for record in records],
     )  # fmt: skip
     page = draw(records)
-    write(choice, name, {"operation": choice.operation, "runs": records}, page, text)
+    write(
+        choice.out, name, choice.scale, {"operation": choice.operation, "runs": records}, page, text
+    )
     plt.close(page)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Choice, description=__doc__))
+    command(main, Choice, __doc__)

@@ -9,10 +9,10 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
-from glass import RATES, Options, about, modulus_of, table, write
+from glass import RATES, Options, modulus_of
 
 import glassgrok as gg
+from glassgrok.experiment import about, command, table, write
 
 SEED = 0  # of the split
 
@@ -65,9 +65,9 @@ def main(options: Options) -> None:
         "seconds": time.perf_counter() - began,
         "tasks": rows,
     }
-    write(options, "figure4", results, page, text)
+    write(options.out, "figure4", options.scale, results, page, text)
     plt.close(page)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

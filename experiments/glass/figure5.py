@@ -8,23 +8,10 @@ p = 67, half of the examples train, full batch, weight decay 1, the learning rat
 import time
 
 import matplotlib.pyplot as plt
-import tyro
-from glass import (
-    EXPLAINED,
-    LEVEL,
-    RATES,
-    Options,
-    about,
-    measured,
-    model_of,
-    modulus_of,
-    spread,
-    table,
-    trained,
-    write,
-)
+from glass import EXPLAINED, LEVEL, RATES, Options, measured, model_of, modulus_of, trained
 
 import glassgrok as gg
+from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.plots.training import training_curves, weight_norm
 
 SEED = 0
@@ -80,9 +67,9 @@ def main(options: Options) -> None:
         "level": LEVEL,
         "tasks": found,
     }
-    write(options, "figure5", results, page, text)
+    write(options.out, "figure5", options.scale, results, page, text)
     plt.close(page)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

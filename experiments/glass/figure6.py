@@ -9,22 +9,10 @@ and weight decay 1, as the networks of Figure 5 have it.
 import time
 
 import matplotlib.pyplot as plt
-import tyro
-from glass import (
-    EXPLAINED,
-    LEVEL,
-    Options,
-    about,
-    measured,
-    model_of,
-    modulus_of,
-    spread,
-    table,
-    trained,
-    write,
-)
+from glass import EXPLAINED, LEVEL, Options, measured, model_of, modulus_of, trained
 
 import glassgrok as gg
+from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.plots.training import training_curves
 
 SEED, NORM, WIDTHS = 0, 30.0, (32, 64, 128)
@@ -79,9 +67,9 @@ def main(options: Options) -> None:
         "level": LEVEL,
         "runs": [{"width": w, "norm": k, "copies": c} for (w, k), c in found.items()],
     }
-    write(options, "figure6", results, page, text)
+    write(options.out, "figure6", options.scale, results, page, text)
     plt.close(page)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

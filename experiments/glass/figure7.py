@@ -11,9 +11,10 @@ from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 from figure3 import GOOD, METHODS, STEPS, curve, outcome, run
-from glass import Options, known_runs, modulus_of, spread, table, write
+from glass import Options, modulus_of
+
+from glassgrok.experiment import command, known_runs, spread, table, write
 
 OPERATIONS = ("x+y", "x^2+y")
 FRACTIONS = (0.5, 0.6, 0.7, 0.8)
@@ -69,13 +70,13 @@ def finish(options: Options, records: list[dict]) -> None:
         [line(record) for record in records],
     )  # fmt: skip
     page = draw(records)
-    write(options, "figure7", {"runs": records}, page, text)
+    write(options.out, "figure7", options.scale, {"runs": records}, page, text)
     plt.close(page)
 
 
 def main(options: Options) -> None:
     """Run what is not there yet, draw and write."""
-    records = known_runs(options, "figure7")
+    records = known_runs(options.out, "figure7", options.scale)
     there = {(r["operation"], r["train_fraction"], r["method"]) for r in records}
     for case in product(OPERATIONS, FRACTIONS, CASES):
         if case not in there:
@@ -87,4 +88,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -1,8 +1,5 @@
 """What the scripts of this folder share: the tasks, seeds trained side by side, what is written."""
 
-import json
-import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +8,8 @@ from typing import Literal
 import jax
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
 import glassgrok as gg
-from glassgrok.engine.folder import provenance, replace_with, write_text
 from glassgrok.training import steps_to
 
 # Table 1 of Zhang et al. (2025): operation -> learning rate, with weight decay 1.
@@ -43,7 +38,7 @@ class Options:
 
     def __post_init__(self):
         if self.seeds is not None and self.seeds < 1:
-            raise SystemExit(f"--seeds must be at least 1, but is {self.seeds}; give some.")
+            raise ValueError(f"--seeds must be at least 1, but is {self.seeds}; give some.")
 
     @property
     def copies(self) -> int:
@@ -107,62 +102,3 @@ def measured(history: xr.Dataset, level: float = LEVEL) -> list[dict]:
 
 def _step(value) -> int | None:
     return None if np.isnan(value) else int(value)
-
-
-def spread(values: list) -> str:
-    """Median and range of the numbers there are, and how many are missing."""
-    there = [v for v in values if v is not None]
-    if not there:
-        return "never"
-    text = f"{np.median(there):.4g} ({min(there):.4g} to {max(there):.4g})"
-    return text + (f", {len(values) - len(there)} of {len(values)} never" if None in values else "")
-
-
-def about(name: str, seed: int) -> dict:
-    """What made a result, for the file with its numbers."""
-    all_of_it = provenance(name, seed, " ".join(sys.argv))
-    kept = ("command", "seed", "versions", "git_commit", "platform", "cpu_count")
-    devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
-    return {n: all_of_it[n] for n in kept} | {"devices": devices}
-
-
-def known_runs(options: Options, name: str) -> list[dict]:
-    """The records that NAME.json holds already.
-
-    Raises:
-        SystemExit: they are of another scale.
-    """
-    path = options.out / f"{name}.json"
-    if not path.is_file():
-        return []
-    known = json.loads(path.read_text())
-    if known["scale"] != options.scale:
-        raise SystemExit(
-            f"{path} holds runs of the scale {known['scale']}, not {options.scale}; give another "
-            "--out, or remove it."
-        )
-    return known["runs"]
-
-
-def write(options: Options, name: str, results: dict, figure: Figure, text: str) -> None:
-    """NAME.json, NAME.png and NAME.md."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    told = json.dumps({"scale": options.scale, **results}, indent=1)
-    # A list of numbers on one line: a curve has hundreds.
-    told = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", told)
-    write_text(options.out / f"{name}.json", told + "\n")
-    write_text(options.out / f"{name}.md", text)
-    replace_with(
-        options.out / f"{name}.png", lambda partial: figure.savefig(partial, dpi=100, format="png")
-    )
-    print(f"Wrote {name}.json, {name}.md and {name}.png to {options.out}.")
-
-
-def table(header: list[str], rows: list[list]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-
-    def cell(value) -> str:
-        return str(value).replace("|", "\\|")  # as of a norm, which would end the cell
-
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines) + "\n"

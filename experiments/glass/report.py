@@ -6,21 +6,16 @@ Reads the JSON files that the other scripts of this folder left; a claim without
 decided.
 """
 
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import tyro
 from figure3 import GOOD
-from glass import spread, table
 
-from glassgrok.engine.folder import write_text
+from glassgrok.claims import OPEN, Claim, report, verdict
+from glassgrok.experiment import command, spread
 
-AGREES, DIFFERS, OPEN = "agrees", "**disagrees**", "not decided"
 PICTURES = {
     "figure1": "Landscapes of the three tasks (Figure 1)",
     "figure2": "Landscapes at fixed norm (Figure 2)",
@@ -45,24 +40,6 @@ class Options:
     out: Path = Path("figures/glass")
 
 
-class Claim(NamedTuple):
-    """One line of the report.
-
-    Attributes:
-        text: what the paper says.
-        sources: names of the JSON files that tell.
-        judge: their contents -> (what was measured, `AGREES`, `DIFFERS` or `OPEN`).
-    """
-
-    text: str
-    sources: tuple[str, ...]
-    judge: Callable[[dict], tuple[str, str]]
-
-
-def _verdict(holds: bool) -> str:
-    return AGREES if holds else DIFFERS
-
-
 def _runs(found: dict, **wanted) -> list[dict]:
     return [run for run in found["runs"] if all(run[k] == v for k, v in wanted.items())]
 
@@ -75,7 +52,7 @@ def _delay(operation: str) -> Callable:
         ratio = [c["generalised"] / c["memorised"] for c in copies if c["delay"] is not None]
         told = f"delay {spread(delays)} steps"
         told += f", {np.median(ratio):.0f} times the steps to memorise" if ratio else ""
-        return told, _verdict(len(there) == len(copies) and np.median(ratio) > 3)
+        return told, verdict(len(there) == len(copies) and np.median(ratio) > 3)
 
     return judge
 
@@ -84,7 +61,7 @@ def _unlearnable(found):
     copies = found["tasks"]["x^3+xy^2+y"]
     best = [copy["best_test_accuracy"] for copy in copies]
     told = f"test accuracy {spread([c['test_accuracy'] for c in copies])} at the end"
-    return f"{told}, at best {max(best):.3f}", _verdict(max(best) < 0.1)
+    return f"{told}, at best {max(best):.3f}", verdict(max(best) < 0.1)
 
 
 def _fixed(found):
@@ -95,7 +72,7 @@ def _fixed(found):
         ratios.setdefault(run["width"], []).append(ratio)
     told = ", ".join(f"{w}: {a:.1f} (free {b:.1f})" for w, (a, b) in ratios.items())
     told = f"steps to generalise over steps to memorise, by width: {told}"
-    return told, _verdict(all(held < min(2, free) for held, free in ratios.values()))
+    return told, verdict(all(held < min(2, free) for held, free in ratios.values()))
 
 
 def _wand_steps(found):
@@ -104,7 +81,7 @@ def _wand_steps(found):
     good = sum(copy["test_accuracy"] > GOOD for copy in copies)
     told = f"95 % after {spread(reached)} steps, {good} of {len(copies)} seeds at the end"
     there = [r for r in reached if r is not None]
-    return told, _verdict(good > 0.8 * len(copies) and np.median(there) <= 2000)
+    return told, verdict(good > 0.8 * len(copies) and np.median(there) <= 2000)
 
 
 def _wand_delay(found):
@@ -115,7 +92,7 @@ def _wand_delay(found):
 
     wand, adam = ratio("WanD"), ratio("AdamW")
     told = f"steps to 95 % test over steps to 99 % train: WanD {wand:.1f}, AdamW {adam:.1f}"
-    return told, _verdict(wand < adam / 2)
+    return told, verdict(wand < adam / 2)
 
 
 def _as_printed(found):
@@ -123,7 +100,7 @@ def _as_printed(found):
     good = sum(copy["test_accuracy"] > GOOD for copy in run["copies"])
     best = [copy["best_test_accuracy"] for copy in run["copies"]]
     told = f"{good} of {len(best)} seeds at the end; best on the way {spread(best)}"
-    return told, _verdict(good > len(best) / 2)
+    return told, verdict(good > len(best) / 2)
 
 
 def _norm(found):
@@ -134,7 +111,7 @@ def _norm(found):
     growth = norms[late] ** 2 - norms[0] ** 2
     power = np.polyfit(np.log(steps[late]), np.log(growth), 1)[0] / 2
     told = f"{norms[-1]:.0f} at the end; sqrt(|θ|² - |θ_0|²) grows as steps^{power:.2f}"
-    return told, _verdict(abs(power - 0.5) < 0.1)
+    return told, verdict(abs(power - 0.5) < 0.1)
 
 
 def _high(found):
@@ -144,7 +121,7 @@ def _high(found):
     told = (
         f"|θ| {spread(good)} where the test accuracy is above {GOOD:.0%}; it began at {began:.1f}"
     )
-    return told, _verdict(bool(good) and min(good) > 2 * began)
+    return told, verdict(bool(good) and min(good) > 2 * began)
 
 
 def _held(found):
@@ -155,7 +132,7 @@ def _held(found):
         accuracy = spread([c["test_accuracy"] for c in copies])
         told.append(f"{run['operation']}: {good} of {len(copies)} seeds, {accuracy}")
         holds = good < len(copies) / 2
-    return "WanD with |θ| held where it begins: " + "; ".join(told), _verdict(holds)
+    return "WanD with |θ| held where it begins: " + "; ".join(told), verdict(holds)
 
 
 LEARNABLE = ("x+y", "x^2+y")
@@ -167,7 +144,7 @@ def _of_landscapes(found: dict, told: str, holds: bool | None, names=LEARNABLE) 
     told = f"p = {found['size']['modulus']}: {told}"
     if not converged:
         return f"{told}; not converged", OPEN
-    return told, OPEN if holds is None else _verdict(holds)
+    return told, OPEN if holds is None else verdict(holds)
 
 
 def _words(found: dict, field: str, good: str, bad: str) -> tuple[str, str]:
@@ -237,54 +214,11 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def judged(out: Path) -> list[list[str]]:
-    """Rows of the table of claims."""
-    rows = []
-    for claim in CLAIMS:
-        paths = [out / f"{name}.json" for name in claim.sources]
-        lacking = [path.name for path in paths if not path.is_file()]
-        measured, verdict = f"no {' and no '.join(lacking)} here", OPEN
-        if not lacking:
-            try:
-                measured, verdict = claim.judge(*(json.loads(p.read_text()) for p in paths))
-            except (KeyError, IndexError, UnboundLocalError):
-                measured = f"{paths[-1].name} lacks the runs for it"
-        rows.append([claim.text, measured, verdict])
-    return rows
-
-
-def made_by(out: Path) -> str:
-    """On what machines, at which scale."""
-    found = []
-    for name in PICTURES:
-        path = out / f"{name}.json"
-        if path.is_file():
-            known = json.loads(path.read_text())
-            about = known.get("provenance") or known["runs"][0]["provenance"]
-            devices = ", ".join(sorted(set(about["devices"])))
-            found.append(f"`{name}` at scale {known['scale']} on {devices}")
-    return "; ".join(found) + "."
-
-
 def main(options: Options) -> None:
     """Write README.md."""
-    if not any((options.out / f"{name}.json").is_file() for name in PICTURES):
-        sys.exit(f"{options.out} holds no results; run the scripts of this folder first.")
-    parts = [
-        "# Grokking as glass relaxation (Zhang et al. 2025)\n",
-        "Written by `python experiments/glass/report.py` from the numbers in this folder. Values "
-        "are the median (range) over seeds.\n",
-        table(["claim", "measured", "verdict"], judged(options.out)),
-        made_by(options.out) + "\n",
-    ]
-    for name, title in PICTURES.items():
-        path = options.out / f"{name}.md"
-        if path.is_file():
-            body = path.read_text().split("\n", 1)[1].strip()
-            parts.append(f"## {title}\n\n{body}\n\n![{title}]({name}.png)\n")
-    write_text(options.out / "README.md", "\n".join(parts))
-    print(f"Wrote {options.out / 'README.md'}.")
+    title = "Grokking as glass relaxation (Zhang et al. 2025)"
+    report(options.out, "experiments/glass/report.py", title, CLAIMS, PICTURES)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -1,0 +1,96 @@
+"""The report on a paper: each of its claims, what was measured, and whether they agree."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from glassgrok.engine.folder import write_text
+from glassgrok.experiment import table
+
+AGREES, DIFFERS, OPEN = "agrees", "**disagrees**", "not decided"
+
+
+class Claim(NamedTuple):
+    """One line of the report.
+
+    Attributes:
+        text: what the paper says.
+        sources: names of the JSON files that tell.
+        judge: their contents -> (what was measured, `AGREES`, `DIFFERS` or `OPEN`).
+    """
+
+    text: str
+    sources: tuple[str, ...]
+    judge: Callable[..., tuple[str, str]]
+
+
+def verdict(holds: bool) -> str:
+    """The word for a claim that was decided."""
+    return AGREES if holds else DIFFERS
+
+
+def judged(out: Path, claims: Sequence[Claim]) -> list[list[str]]:
+    """Rows of the table of claims: text, what was measured, verdict.
+
+    A claim whose files are not in `out`, or lack the runs for it, is not decided.
+    """
+    rows = []
+    for claim in claims:
+        paths = [out / f"{name}.json" for name in claim.sources]
+        lacking = [path.name for path in paths if not path.is_file()]
+        measured, word = f"no {' and no '.join(lacking)} here", OPEN
+        if not lacking:
+            try:
+                measured, word = claim.judge(*(json.loads(p.read_text()) for p in paths))
+            except (KeyError, IndexError, UnboundLocalError):
+                measured = f"{paths[-1].name} lacks the runs for it"
+        rows.append([claim.text, measured, word])
+    return rows
+
+
+def _made_by(out: Path, names: Sequence[str]) -> str:
+    """On what machines, at which scale."""
+    found = []
+    for name in names:
+        path = out / f"{name}.json"
+        if path.is_file():
+            known = json.loads(path.read_text())
+            about = known.get("provenance") or known["runs"][0]["provenance"]
+            devices = ", ".join(sorted(set(about["devices"])))
+            found.append(f"`{name}` at scale {known['scale']} on {devices}")
+    return "; ".join(found) + "."
+
+
+def report(
+    out: Path, script: str, title: str, claims: Sequence[Claim], pictures: dict[str, str]
+) -> None:
+    """Write OUT/README.md: the table of claims, then each picture below its tables.
+
+    Args:
+        out: folder of the results.
+        script: the one that writes it, for the reader.
+        title: of the page.
+        claims: its first table.
+        pictures: name of a result -> its heading, in the order of the page; NAME.json, NAME.md
+            and NAME.png are as `experiment.write` leaves them.
+
+    Raises:
+        ValueError: there is no result.
+    """
+    if not any((out / f"{name}.json").is_file() for name in pictures):
+        raise ValueError(f"{out} holds no results; run the scripts of that paper first.")
+    parts = [
+        f"# {title}\n",
+        f"Written by `python {script}` from the numbers in this folder. Values are the median "
+        "(range) over seeds.\n",
+        table(["claim", "measured", "verdict"], judged(out, claims)),
+        _made_by(out, list(pictures)) + "\n",
+    ]
+    for name, heading in pictures.items():
+        path = out / f"{name}.md"
+        if path.is_file():
+            body = path.read_text().split("\n", 1)[1].strip()
+            parts.append(f"## {heading}\n\n{body}\n\n![{heading}]({name}.png)\n")
+    write_text(out / "README.md", "\n".join(parts))
+    print(f"Wrote {out / 'README.md'}.")

@@ -1,0 +1,88 @@
+"""What the scripts under experiments/ share: their numbers, tables and pictures on disk."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+
+from glassgrok.engine.folder import provenance, replace_with, write_text
+
+
+def command(main: Callable, options: type, description: str) -> None:
+    """The command line of a script: main(options); exit code 2 and a sentence where it is refused.
+
+    Args:
+        main: what to run.
+        options: dataclass of its options, with their help in its docstring.
+        description: docstring of the script.
+    """
+    try:
+        main(tyro.cli(options, description=description))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def spread(values: list) -> str:
+    """Median and range of the numbers there are, and how many are missing."""
+    there = [v for v in values if v is not None]
+    if not there:
+        return "never"
+    text = f"{np.median(there):.4g} ({min(there):.4g} to {max(there):.4g})"
+    return text + (f", {len(values) - len(there)} of {len(values)} never" if None in values else "")
+
+
+def about(name: str, seed: int) -> dict:
+    """What made a result, for the file with its numbers."""
+    all_of_it = provenance(name, seed, " ".join(sys.argv))
+    kept = ("command", "seed", "versions", "git_commit", "platform", "cpu_count")
+    devices = [f"{d.platform} {d.device_kind}" for d in jax.devices()]
+    return {n: all_of_it[n] for n in kept} | {"devices": devices}
+
+
+def known_runs(out: Path, name: str, scale: str) -> list[dict]:
+    """The records under "runs" that OUT/NAME.json holds already, so that they need not run again.
+
+    Raises:
+        ValueError: they are of another scale.
+    """
+    path = out / f"{name}.json"
+    if not path.is_file():
+        return []
+    known = json.loads(path.read_text())
+    if known["scale"] != scale:
+        raise ValueError(
+            f"{path} holds runs of the scale {known['scale']}, not {scale}; give another "
+            "--out, or remove it."
+        )
+    return known["runs"]
+
+
+def write(out: Path, name: str, scale: str, results: dict, figure: Figure, text: str) -> None:
+    """NAME.json with the scale and the results, NAME.png and NAME.md, in the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    told = json.dumps({"scale": scale, **results}, indent=1)
+    # A list of numbers on one line: a curve has hundreds.
+    told = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", told)
+    write_text(out / f"{name}.json", told + "\n")
+    write_text(out / f"{name}.md", text)
+    replace_with(
+        out / f"{name}.png", lambda partial: figure.savefig(partial, dpi=100, format="png")
+    )
+    print(f"Wrote {name}.json, {name}.md and {name}.png to {out}.")
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+
+    def cell(value) -> str:
+        return str(value).replace("|", "\\|")  # as of a norm, which would end the cell
+
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines) + "\n"
