@@ -41,6 +41,7 @@ _HOME = {
     "canonical": "glassgrok.analysis",
     "learning_coefficient": "glassgrok.analysis",
     "hard_landscape": "glassgrok.analysis",
+    "compare": "glassgrok.analysis",
     "convergence": "glassgrok.analysis",
     "summary": "glassgrok.analysis",
     "landscape_figure": "glassgrok.plots",

@@ -1,5 +1,5 @@
 """The command line: `glassgrok quickstart`, `train`, `sample`, `resume`, `show`, `plot`, `export`,
-`passage`, `bench`, `reproduce`.
+`compare`, `passage`, `bench`, `reproduce`.
 
 What needs JAX is imported where it is used, so that help and simple mistakes are answered at once.
 """
@@ -35,6 +35,7 @@ commands:
                        (of umbrella windows --umbrella.steps)
   show DIR             the summary of a run, finished or not
   plot DIR             draw the pictures of a run again
+  compare DIR DIR      whether two runs of one grid found the same landscape, and where not
   export DIR           networks from a place in the landscape: --u -8 --a 0.95 --count 16
   passage DIR          how long walkers take from a trained network to A >= --level
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
@@ -133,6 +134,7 @@ def _dispatch(words: list[str]) -> int:
         "resume": _resume,
         "show": _show,
         "plot": _plot,
+        "compare": _compare,
         "export": _export,
         "passage": _passage,
         "bench": _bench,
@@ -262,6 +264,25 @@ def _plot(words: list[str]) -> int:
     if not drawn:
         raise Usage(f"{path} has nothing to draw yet; finish it with 'glassgrok resume {path}'.")
     print("Drew " + " and ".join(str(picture) for picture in drawn) + ".")
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    @dataclass(frozen=True)
+    class Options:
+        first: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]  # of a run
+        second: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]  # of another
+        out: Path | None = None  # picture; none means comparison.png in the second folder
+
+    options = _parse(Options, words, "compare")
+    from glassgrok import results
+    from glassgrok.engine import folder
+
+    paths = [folder.open_run(path) for path in (options.first, options.second)]
+    out = paths[1] / "comparison.png" if options.out is None else options.out
+    if not out.parent.is_dir():
+        raise Usage(f"There is no folder {out.parent} for --out; make it first.")
+    print("\n".join(results.compared(*paths, out)))
     return 0
 
 

@@ -6,8 +6,9 @@ import matplotlib
 import xarray as xr
 from matplotlib.figure import Figure
 
+from glassgrok import config as configs
 from glassgrok import plots
-from glassgrok.analysis import report
+from glassgrok.analysis import describe_comparison, report
 from glassgrok.engine import folder
 from glassgrok.landscape import Landscape
 
@@ -60,6 +61,21 @@ def draw(path: Path) -> list[Path]:
     for name, figure in figures.items():
         folder.replace_with(path / name, lambda part, f=figure: f.savefig(part, format="png"))
     return [path / name for name in figures]
+
+
+def compared(first: Path, second: Path, out: Path) -> list[str]:
+    """Draw the differences of two runs' landscapes; returns them in words."""
+    one, two = (Landscape.load(path / folder.LANDSCAPE) for path in (first, second))
+    theirs = (configs.plain(configs.load(path / folder.CONFIG)) for path in (first, second))
+    changed = [
+        f"{name} {configs.show(a)} and {configs.show(b)}"
+        for name, (a, b) in configs.differences(*theirs).items()
+    ]
+    lines = [f"The runs have {'; '.join(changed) or 'equal configs'}."]
+    lines += describe_comparison(one, two)
+    figure = plots.comparison_figure(one, two, (str(first), str(second)))
+    folder.replace_with(out, lambda part: figure.savefig(part, format="png"))
+    return [*lines, f"Picture: {out}."]
 
 
 def unfinished(path: Path) -> str:

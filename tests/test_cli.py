@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_a_mistake_in_a_process(here):
 
 
 @pytest.mark.parametrize(
-    "command", ["quickstart", "train", "sample", "resume", "show", "plot", "bench"]
+    "command", ["quickstart", "train", "sample", "resume", "show", "plot", "compare", "bench"]
 )
 def test_help_of_each_command(capsys, command):
     assert cli.main([command, "--help"]) == 0
@@ -207,3 +208,21 @@ def test_more_steps_and_a_warm_start(here):
     code, _, err = done("sample", "tiny.yaml", "--warm-start", "one", "--out", "warm")
     assert code == 0, err
     assert "ladder" not in err
+
+
+def test_two_runs_are_compared(tmp_path, capsys):
+    figures = Path(__file__).parents[1] / "figures"
+    runs = tmp_path / "one", tmp_path / "two"
+    for run in runs:
+        shutil.copytree(figures / "quickstart", run)
+    words = ["compare", *map(str, runs), "--out", str(tmp_path / "map.png")]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("The runs have equal configs.\n160 bins in common;")
+    assert out.count(" agrees: rms 0") == 4
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    assert cli.main(["compare", str(runs[0]), str(figures / "landscapes" / "p13")]) == 2
+    assert "on the same grid can be compared" in capsys.readouterr().err
+    words[-1] = str(tmp_path / "no" / "map.png")
+    assert cli.main(words) == 2
+    assert "There is no folder" in capsys.readouterr().err

@@ -30,7 +30,6 @@ from matplotlib.figure import Figure
 import glassgrok as gg
 from glassgrok import config as configs
 from glassgrok.analysis.groups import aligned, leave_one_out, normal_score
-from glassgrok.analysis.rows import row_entropy
 from glassgrok.config import AxisConfig, Config, GridConfig
 from glassgrok.engine import folder
 from glassgrok.engine.checkpoint import Checkpoints
@@ -177,27 +176,10 @@ class Comparison(NamedTuple):
         }
 
 
-def difference(one: Landscape, two: Landscape) -> Comparison:
-    """Two independent runs, on the bins that both report, aligned by least squares."""
-    off = two.entropy - one.entropy
-    error = np.hypot(one.entropy_error, two.entropy_error)
-    known = np.isfinite(off) & np.isfinite(error)
-    off = np.where(known, off, np.nan)
-    off = off - np.average(off[known], weights=1 / error[known] ** 2)
-    return Comparison(off, error, scores(off, error, 2 * (len(one.groups) - 1)))
-
-
-def within_rows(one: Landscape, two: Landscape) -> Comparison:
-    """The same of S(A) at each u: every row less its ln sum_A e^S."""
-
-    def profile(entropy):
-        return entropy - row_entropy(entropy)[..., None]
-
-    off = profile(two.entropy) - profile(one.entropy)
-    error = np.hypot(*(jackknife(profile(leave_one_out(x))) for x in (one, two)))
-    known = np.isfinite(off) & np.isfinite(error)
-    off, error = np.where(known, off, np.nan), np.where(known, error, np.nan)
-    return Comparison(off, error, scores(off, error, 2 * (len(one.groups) - 1)))
+def between(one: Landscape, two: Landscape, name: str = "S") -> Comparison:
+    """Two independent runs, on the bins that both report."""
+    found = gg.compare(one, two)[name]
+    return Comparison(found.off, found.error, found.z)
 
 
 def scores(off, error, freedom) -> np.ndarray:
@@ -263,10 +245,10 @@ def compare(options: Options) -> dict[str, Comparison]:
         if (options.runs / part / folder.LANDSCAPE).exists()
     }
     if {"first", "second"} <= set(runs):
-        found["first - second"] = difference(runs["first"], runs["second"])
-        found["first - second, at fixed u"] = within_rows(runs["first"], runs["second"])
+        found["first - second"] = between(runs["first"], runs["second"])
+        found["first - second, at fixed u"] = between(runs["first"], runs["second"], "S at fixed u")
     if {"top", "top-second"} <= set(runs):
-        found["top - top-second"] = difference(runs["top"], runs["top-second"])
+        found["top - top-second"] = between(runs["top"], runs["top-second"])
     for part in PARTS:
         if part in runs:
             half = runs[part].diagnostics.half_step

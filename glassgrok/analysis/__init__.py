@@ -1,6 +1,7 @@
 """What a landscape says, with errors from independent groups."""
 
 from glassgrok.analysis.barrier import Barrier, barrier
+from glassgrok.analysis.comparison import Difference, compare, describe_comparison
 from glassgrok.analysis.convergence import Verdict, convergence
 from glassgrok.analysis.equilibrium import (
     EquilibriumCurve,
@@ -31,15 +32,18 @@ from glassgrok.analysis.verdicts import describe_verdicts
 __all__ = [
     "Barrier",
     "Canonical",
+    "Difference",
     "EquilibriumCurve",
     "HighEntropyAdvantage",
     "Transition",
     "Verdict",
     "barrier",
     "canonical",
+    "compare",
     "conditional_error",
     "convergence",
     "describe",
+    "describe_comparison",
     "describe_verdicts",
     "effective_samples",
     "equilibrium_curve",

@@ -1,5 +1,6 @@
 """One function a figure, taking results and axes."""
 
+from glassgrok.plots.comparison import comparison_figure
 from glassgrok.plots.landscape import (
     entropy_curve,
     entropy_slices,
@@ -10,6 +11,7 @@ from glassgrok.plots.landscape import (
 from glassgrok.plots.training import training_curves, weight_norm
 
 __all__ = [
+    "comparison_figure",
     "entropy_curve",
     "entropy_slices",
     "history_trajectory",
