@@ -175,7 +175,7 @@ def _witnessed(landscape: Landscape, rows: int = 5) -> list[str]:
             own = everyone.groups[starts == name]
             left = [landscape.pool(np.delete(own, g, axis=0)) for g in range(len(own))]
             error = jackknife(np.array([marginal(s)[i] for s in left]))
-            # What its pseudovalues average to is S of all up to the jackknife's correction.
+            # A bin that some groups lack has a little more volume than its pseudovalues average to.
             entropy = landscape.entropy if name == names[0] else landscape.pool(own)
             text = _pm(float(marginal(entropy)[i]), float(error), ".0f")
             if len(axes) == 2:

@@ -264,12 +264,22 @@ def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: lis
 
 
 def _pseudovalues(whole: np.ndarray, without: np.ndarray) -> np.ndarray:
-    """G S - (G - 1) S_-g, what each group adds: the mean of all but one is S without that one.
+    """S + (G - 1)(mean_h S_-h - S_-g), what each group adds: their mean is S.
 
-    Efron (1982), section 2; up to the jackknife's correction of S, the same for all. A group by
-    itself may have too few samples in its windows to join them.
+    Efron's (1982, section 2) G S - (G - 1) S_-g has the mean S + (G - 1)(S - mean_h S_-h), without
+    the bias of S. In a bin that one group alone saw near its upper edge that is tens of nats,
+    which raise the bin above its whole row in all sums. Without group g these have the mean S_-g
+    up to S - mean_h S_-h, the same for all g, so that the jackknife's error is exact.
+
+    Args:
+        whole: (...) S.
+        without: (G, ...) S without each group in turn; NaN where nothing is left, and then the
+            others alone count.
     """
-    return len(without) * whole - (len(without) - 1) * without
+    known = np.isfinite(without)
+    count = known.sum(0)
+    mean = np.where(known, without, 0.0).sum(0) / np.maximum(count, 1)
+    return whole + (count - 1) * (mean - without)
 
 
 def _part(sums: Sums, drawn: np.ndarray, chosen: list[int], halves: list[int]) -> _Part:
