@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,14 @@ import tyro
 from matplotlib.figure import Figure
 
 from glassgrok.engine.folder import provenance, replace_with, write_text
+from glassgrok.engine.run import Stopped
 
 
 def command(main: Callable, options: type, description: str) -> None:
-    """The command line of a script: main(options); exit code 2 and a sentence where it is refused.
+    """The command line of a script: main(options).
+
+    It ends with exit code 2 and a sentence where something is refused, and with 128 + the number of
+    the signal where one stopped it.
 
     Args:
         main: what to run.
@@ -24,9 +29,15 @@ def command(main: Callable, options: type, description: str) -> None:
     """
     try:
         main(tyro.cli(options, description=description))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    except (ValueError, OSError, FloatingPointError) as error:
+        end, text = 2, str(error)
+    except (Stopped, KeyboardInterrupt) as stop:
+        number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
+        end, text = 128 + number, "Stopped; the same command goes on from what is saved."
+    else:
+        return
+    print(text, file=sys.stderr)
+    raise SystemExit(end)
 
 
 def spread(values: list) -> str:
