@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from glassgrok.optimizers import fixed_norm, rescale
+from glassgrok.optimizers import fixed_norm, orthograd, rescale
 
 
 @pytest.fixture
@@ -67,3 +67,25 @@ def test_a_radius_that_is_no_radius_is_refused(radius):
 def test_without_parameters_it_says_so(params):
     with pytest.raises(ValueError, match="needs the parameters"):
         fixed_norm(1.0).update(params, optax.EmptyState())
+
+
+def test_orthograd_is_the_equation(params):
+    gradient = jax.tree.map(lambda p: jnp.cos(3 * p) + 0.5 * p, params)
+    found, state = orthograd().update(gradient, optax.EmptyState(), params)
+    for f, g, w in zip(*map(jax.tree.leaves, (found, gradient, params)), strict=True):
+        f, g, w = (np.asarray(x, np.float64).ravel() for x in (f, g, w))
+        h = g - (w @ g) / (w @ w) * w
+        np.testing.assert_allclose(f, np.linalg.norm(g) / np.linalg.norm(h) * h, rtol=1e-5)
+        assert abs(f @ w) < 1e-6 * np.linalg.norm(f) * np.linalg.norm(w)
+        assert abs(g @ w) > 0.1 * np.linalg.norm(g) * np.linalg.norm(w)  # else nothing is shown
+    assert state == optax.EmptyState()
+
+
+def test_orthograd_of_zeros_is_finite_and_needs_params(params):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    found, _ = orthograd().update(params, optax.EmptyState(), zeros)
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+    found, _ = orthograd().update(zeros, optax.EmptyState(), params)
+    jax.tree.map(np.testing.assert_array_equal, found, zeros)
+    with pytest.raises(ValueError, match="orthograd needs the parameters"):
+        orthograd().update(params, optax.EmptyState())

@@ -22,7 +22,7 @@ from glass import RATES, Options, measured, model_of, modulus_of, trained
 
 import glassgrok as gg
 from glassgrok.experiment import about, command, known_runs, spread, table, write
-from glassgrok.optimizers import WandConfig
+from glassgrok.optimizers import WandConfig, orthograd
 from glassgrok.plots.training import TEST, TRAIN
 from glassgrok.training import optimizer_of
 
@@ -51,6 +51,11 @@ def langevin(config, learning_rate, weight_decay, key, temperature=1e-7):
     return optax.chain(optimizer_of(config, learning_rate, weight_decay, key), noise)
 
 
+def orthogonal(config, learning_rate, weight_decay, key):
+    """Adam on gradients without their part along the weights; Prieto et al. (2025)."""
+    return optax.chain(orthograd(), optimizer_of(config, learning_rate, weight_decay, key))
+
+
 class Method(NamedTuple):
     """How an optimizer is called for.
 
@@ -74,16 +79,27 @@ METHODS = {
     "WanD, 0.005": Method(WAND | {"learning_rate": 5e-3}),
     "Adam": Method({"weight_decay": 0.0}),
     "Grokfast": Method({}, grokfast),
+    "OrthoGrad": Method({"weight_decay": 0.0}, orthogonal),
     "SGD momentum": Method(SGD),
     "SGLD": Method(SGD, langevin),
 }
 COLOURS = dict(
     zip(
         METHODS,
-        ("#D55E00", "#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999", "black"),
+        (
+            "#D55E00",
+            "#0072B2",
+            "#E69F00",
+            "#56B4E9",
+            "#009E73",
+            "#F0E442",
+            "#CC79A7",
+            "#999999",
+            "black",
+        ),
         strict=True,
     )
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
