@@ -40,8 +40,8 @@ PAPERS = {
         Step("figure3.py", "figure8", (1, 25, 4), options=("--operation", "x^2+y")),
         Step("figure7.py", "figure7", (1.5, 22, 4), cpu=("--seeds", "1")),
         Step("ablation.py", "ablation", (2, 36, 7), cpu=("--seeds", "1")),
-        Step("figure1.py", "figure1", (4, 35, 600), whole=True),
-        Step("figure2.py", "figure2", (2, 40, 600), whole=True),
+        Step("figure1.py", "figure1", (4, 40, 600)),
+        Step("figure2.py", "figure2", (2, 40, 600)),
         Step("report.py", None, (0.1, 0.1, 0.1)),
     )
 }

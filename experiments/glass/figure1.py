@@ -220,13 +220,12 @@ def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> No
 
 def main(options: Options) -> None:
     """Sample the three tasks, draw and write."""
-    began = time.perf_counter()
-    found = {
-        operation: sampled(options, _file(operation), config_of(options.scale, operation))
-        for operation in RATES
-    }
-    p = SIZES[options.scale].modulus
-    show(options, "figure1", f"Entropy landscapes of three tasks mod {p}", found)
+    began, found = time.perf_counter(), {}
+    title = f"Entropy landscapes of three tasks mod {SIZES[options.scale].modulus}"
+    for operation in RATES:
+        config = config_of(options.scale, operation)
+        found[operation] = sampled(options, _file(operation), config)
+        show(options, "figure1", title, found)
     print(f"{(time.perf_counter() - began) / 60:.1f} minutes.")
 
 

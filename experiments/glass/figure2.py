@@ -17,7 +17,7 @@ from glassgrok.experiment import command
 
 NORM = 30.0
 QUICK_U = AxisConfig(0.3, 0.9, 6)  # below, the smallest networks lose their walkers
-WIDTHS = {"quick": (8, 16), "cpu": (16, 32, 64), "paper": (32, 64, 128)}
+WIDTHS = {"quick": (8, 16), "cpu": (16, 24, 32), "paper": (32, 64, 128)}
 SHARE = NORM / 41.65  # of the norm that the paper's widest network begins with
 
 
@@ -55,14 +55,13 @@ def sphere(scale: str, width: int) -> Config:
 
 def main(options: Options) -> None:
     """Sample the widths, draw and write."""
-    found = {}
+    p, found = SIZES[options.scale].modulus, {}
     for width in WIDTHS[options.scale]:
         config = sphere(options.scale, width)
         found[f"width {width}, norm {config.domain.radius:g}"] = sampled(
             options, f"sphere-{width}", config
         )
-    p = SIZES[options.scale].modulus
-    show(options, "figure2", f"Entropy landscapes of x + y mod {p} at fixed weight norm", found)
+        show(options, "figure2", f"Entropy landscapes of x + y mod {p} at fixed weight norm", found)
 
 
 if __name__ == "__main__":
