@@ -182,7 +182,10 @@ def _outputs(model, kind: Kind, params, inputs, targets, messiness=1.0):
 
 @lru_cache(maxsize=16)
 def _drawing(model, kind: Kind) -> Callable:
-    """The program (key, data, runs) -> initial parameters of a tile, and their norms."""
+    """The program (key, data, runs) -> initial parameters of a tile, and their norms.
+
+    Of the Kind `prepare` alone matters.
+    """
 
     def init(key, data, run):
         own = jax.random.fold_in(jax.random.split(key)[0], run["seed"])
@@ -198,10 +201,11 @@ def _drawing(model, kind: Kind) -> Callable:
 def _programs(model, kind: Kind, config: FitConfig, largest: int) -> Programs:
     full = config.batch is None or config.batch >= largest
     start = jax.jit(jax.vmap(optimizer_of(config, 0.0, 0.0, 1.0).init))
+    drawn = kind._replace(loss="", tolerance=None, labelled=False, pool=0, test=None)
     try:
-        draw = _drawing(model, kind)
+        draw = _drawing(model, drawn)
     except TypeError:
-        draw = _drawing.__wrapped__(model, kind)
+        draw = _drawing.__wrapped__(model, drawn)
 
     def init(key, data, runs):
         params, radius = draw(key, data, runs)
