@@ -18,6 +18,7 @@ import numpy as np
 from omnigrok import LEVEL, Options, power, rounded, steps_to, teller, test_curve, train_curve
 
 import glassgrok as gg
+from glassgrok.engine.startup import cores, split_cpu
 from glassgrok.experiment import about, command, known_runs, spread, table, write
 
 NAME, SEED, RATE = "figure2_teacher_student", 0, 3e-4
@@ -312,4 +313,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
+    split_cpu(cores())  # a device for each core, each with runs of its own
     command(main, Options, __doc__)
