@@ -56,7 +56,7 @@ def landscape(options: Options, kind: str) -> dict:
         tangent=KINDS[kind],
         records=20,
         block=5000,
-        tile=6 if options.scale == "quick" else None,
+        tile=12 if options.scale == "quick" else None,
     )
     found = gg.reduced_landscape(
         model,
@@ -278,7 +278,9 @@ def _draw_steps(place, part: dict, source: str) -> None:
     names = (("overfitted", "#D55E00", "train"), ("generalised", "#555555", "test"))
     for name, colour, kind in names:
         points = [(c["weight_decay"], copy[name]) for c in _swept(part) for copy in c["copies"]]
-        points = np.array([p for p in points if p[1] is not None], float).reshape(-1, 2)
+        points = np.array([p for p in points if p[1] is not None], float)
+        if not len(points):
+            continue
         fit = part["power"][name]
         label = f"95% {kind}" + (f", k = {fit['power']:.2f} ± {fit['error']:.2f}" if fit else "")
         place.plot(*points.T, "o", color=colour, markersize=4, label=label)
@@ -286,16 +288,21 @@ def _draw_steps(place, part: dict, source: str) -> None:
             decays = np.unique(points[:, 0])
             middle = np.exp(np.mean(np.log(points[:, 1]) + fit["power"] * np.log(points[:, 0])))
             place.plot(decays, middle * decays ** -fit["power"], color=colour, linewidth=0.8)
-    place.set(xscale="log", yscale="log", xlabel="weight decay gamma", ylabel="training steps")
+    if place.lines:
+        place.set(xscale="log", yscale="log")
+        place.legend(frameon=False, fontsize=9)
+    place.set(xlabel="weight decay gamma", ylabel="training steps")
     place.set_title(
         f"t ~ gamma^-k, threshold {part['threshold']:g} ({source})", loc="left", fontsize=11
     )
-    place.legend(frameon=False, fontsize=9)
 
 
 def _draw_norms(place, part: dict) -> None:
     points = [(c["weight_decay"], k["norm_then"]) for c in _swept(part) for k in c["copies"]]
-    points = np.array([p for p in points if p[1] is not None], float).reshape(-1, 2)
+    points = np.array([p for p in points if p[1] is not None], float)
+    if not len(points):
+        place.text(0.5, 0.5, "no run came there", ha="center", transform=place.transAxes)
+        return
     place.plot(*points.T, "o", color="#555555", markersize=4)
     place.set(xscale="log", xlabel="weight decay gamma", ylabel="weight norm")
     place.set_title(f"norm at 95% test, alpha = {LARGE:g}", loc="left")
@@ -304,12 +311,13 @@ def _draw_norms(place, part: dict) -> None:
 def main(options: Options) -> None:
     """Run the parts that are not there yet, draw and write."""
     runs = known_runs(options.out, NAME, options.scale)
-    there = {run["part"] for run in runs}
-    for part, (make, kind) in PARTS.items():
-        if part not in there:
-            runs.append(make(options, kind))
-            finish(options, runs)
-    finish(options, runs)
+    left = [part for part in PARTS if part not in {run["part"] for run in runs}]
+    for part in left:
+        make, kind = PARTS[part]
+        runs.append(make(options, kind))
+        finish(options, runs)
+    if not left:
+        finish(options, runs)
 
 
 if __name__ == "__main__":
