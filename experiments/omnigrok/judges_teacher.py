@@ -111,6 +111,8 @@ def _small(found):
 
 def _same_for_train(found):
     fit = _part(found, "dynamics, code")["power"]["overfitted"]
+    if fit is None:
+        return "too few runs", OPEN
     told = f"steps to 95% train ~ gamma^-k, k = {fit['power']:.3f} ± {fit['error']:.3f}"
     return told, verdict(abs(fit["power"]) < 0.1)
 
