@@ -6,6 +6,7 @@ import figure2_teacher_student as figure2
 import jax
 import judges_teacher
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import omnigrok
 import pytest
@@ -82,10 +83,18 @@ def test_steps_and_numbers_that_are_not_there():
 
 @pytest.mark.usefixtures("promotion")
 def test_figure2_at_its_quick_scale_and_on_from_where_it_was(tmp_path, monkeypatch):
+    drawn, draw = [], figure2.draw
+
+    def draw_once(parts):  # a page takes two seconds
+        drawn.append(len(parts))
+        return draw(parts) if drawn == [1, 2, 3, 4] else plt.figure()
+
+    monkeypatch.setattr(figure2, "draw", draw_once)
     figure2.main(omnigrok.Options("quick", out=tmp_path))
     path = tmp_path / f"{figure2.NAME}.json"
     found = json.loads(path.read_text())
     assert [part["part"] for part in found["runs"]] == list(figure2.PARTS)
+    assert drawn == [1, 2, 3, 4]
     assert (tmp_path / f"{figure2.NAME}.png").stat().st_size > 10_000
     assert "nan" not in (tmp_path / f"{figure2.NAME}.md").read_text()
     for part in found["runs"][:2]:
