@@ -87,14 +87,15 @@ def test_figure2_at_its_quick_scale_and_on_from_where_it_was(tmp_path, monkeypat
 
     def draw_once(parts):  # a page takes two seconds
         drawn.append(len(parts))
-        return draw(parts) if drawn == [1, 2, 3, 4] else plt.figure()
+        return draw(parts) if len(parts) == 4 and len(drawn) == 6 else plt.figure()
 
     monkeypatch.setattr(figure2, "draw", draw_once)
-    figure2.main(omnigrok.Options("quick", out=tmp_path))
+    options = omnigrok.Options("quick", out=tmp_path)
+    figure2.main(options)
     path = tmp_path / f"{figure2.NAME}.json"
     found = json.loads(path.read_text())
-    assert [part["part"] for part in found["runs"]] == list(figure2.PARTS)
-    assert drawn == [1, 2, 3, 4]
+    assert [part["part"] for part in found["runs"]] == list(figure2.todo(options))
+    assert drawn == [1, 2, 3, 4, 4, 4]
     assert (tmp_path / f"{figure2.NAME}.png").stat().st_size > 10_000
     assert "nan" not in (tmp_path / f"{figure2.NAME}.md").read_text()
     for part in found["runs"][:2]:
@@ -102,10 +103,15 @@ def test_figure2_at_its_quick_scale_and_on_from_where_it_was(tmp_path, monkeypat
         np.testing.assert_allclose(
             norm / norm[1], np.broadcast_to(np.array(part["scale"])[:, None], norm.shape), rtol=1e-3
         )
-    cases = found["runs"][2]["cases"]
+    part = figure2.merged(found["runs"])["dynamics, code"]
+    cases = part["cases"]
+    assert part["seeds"] == 2
+    assert [[copy["seed"] for copy in case["copies"]] for case in cases] == [[0, 1]] * len(cases)
+    assert len(cases[0]["curves"]["test"]) == 2
     assert {(c["scale"], c["weight_decay"]) for c in cases} >= {(2.0, 0.0), (2.0, 0.1), (0.5, 1.0)}
-    monkeypatch.setattr(figure2, "PARTS", dict.fromkeys(figure2.PARTS, (pytest.fail, "again")))
-    figure2.main(omnigrok.Options("quick", out=tmp_path))
+    monkeypatch.setattr(figure2, "landscape", pytest.fail)
+    monkeypatch.setattr(figure2, "dynamics", pytest.fail)
+    figure2.main(options)
     assert json.loads(path.read_text()) == found
     report_omnigrok.main(report_omnigrok.Options(tmp_path))
     text = (tmp_path / "README.md").read_text()
@@ -124,19 +130,20 @@ def made(t_none, t_small, t_large, minimum=1.1, rises=()):
          "train_curve": curve, "test_curve": well}
         for kind, loss in (("authors", 0.03), ("tangent", 0.02))
     ]  # fmt: skip
-    fit = {"power": 1.02, "error": 0.03, "decades": 1.5, "points": 24}
 
     def case(alpha, decay, t):
         copies = [{"generalised": t, "overfitted": 100}]
         return {"scale": alpha, "weight_decay": decay, "copies": copies}
 
     cases = [case(0.5, d, 120) for d in (0.0, 0.03, 1.0)]
-    cases += [case(2.0, 0.0, t_none), case(2.0, 0.03, t_small), case(2.0, 1.0, t_large)]
+    decays = (0.03, 0.1, 0.3, 1.0)
+    between = np.geomspace(t_small, t_large, 4)  # a power of gamma, near enough
+    cases += [case(2.0, 0.0, t_none)] + [case(2.0, *both) for both in zip(decays, between, strict=True)]
     runs += [
-        {"part": f"dynamics, {source}", "cases": cases,
-         "power": {"generalised": fit, "overfitted": fit | {"power": 0.01}}}
+        {"part": f"dynamics, {source}, seed {seed}", "source": source, "cases": cases}
         for source in ("code", "paper")
-    ]  # fmt: skip
+        for seed in (0, 1)
+    ]
     return {"scale": "cpu", "runs": runs}
 
 

@@ -84,92 +84,107 @@ def landscape(options: Options, kind: str) -> dict:
     }
 
 
-def dynamics(options: Options, source: str) -> dict:
-    """The record of runs that are free, with one threshold."""
+def dynamics(options: Options, source: str, seed: int) -> dict:
+    """The record of runs of one seed that are free, with one threshold."""
     began, model = time.perf_counter(), net(options.scale)
     task = gg.teacher_student(model, tolerance=THRESHOLDS[source], seed=SEED)
     sweep = _spread_evenly(DECAYS[options.scale], 0.03, 1)
     kinds = [(SMALL, decay) for decay in SHOWN]
     kinds += [(LARGE, decay) for decay in sorted({*SHOWN, *sweep})]
-    alpha, decay, seed = (
-        np.array(column)
-        for column in zip(*((*k, s) for k in kinds for s in range(options.copies)), strict=True)
-    )
+    alpha, decay = (np.array(column) for column in zip(*kinds, strict=True))
     config = gg.FitConfig(
         steps=STEPS[options.scale],
         records=400,
         block=10_000,
-        tile=len(seed) if options.scale == "quick" else None,
+        tile=len(kinds) if options.scale == "quick" else None,
     )
     runs = {"scale": alpha, "weight_decay": decay, "seed": seed, "learning_rate": RATE}
-    tell = teller(f"dynamics, threshold of the {source}")
+    tell = teller(f"dynamics, threshold of the {source}, seed {seed}")
     history = gg.fit(model, task, config, runs, jax.random.key(SEED + 1), tell).history
-    records = [_of_runs(history, *kind, options.copies) for kind in kinds]
-    large = [r for r in records if r["scale"] == LARGE and r["weight_decay"] > 0]
-    decays = [r["weight_decay"] for r in large]
-    fits = {
-        name: power(decays, [[c[name] for c in r["copies"]] for r in large])
-        for name in ("overfitted", "generalised")
-    }
     return {
-        "part": f"dynamics, {source}",
+        "part": f"dynamics, {source}, seed {seed}",
+        "source": source,
         "threshold": THRESHOLDS[source],
         "steps": config.steps,
-        "seeds": options.copies,
-        "cases": records,
-        "power": fits,
+        "cases": [_of_run(history.isel(run=i), *kind, seed) for i, kind in enumerate(kinds)],
         "seconds": time.perf_counter() - began,
         "provenance": about(NAME, SEED),
     }
 
 
-def _of_runs(history, alpha: float, decay: float, seeds: int) -> dict:
-    """What is kept of the seeds of one alpha and weight decay."""
-    mine = np.isclose(history["scale"], alpha) & np.isclose(history["weight_decay"], decay)
-    own = history.isel(run=np.flatnonzero(mine))
-    reached = {n: steps_to(own, f"{n}_accuracy") for n in ("train", "test")}
-    copies = [
-        {
-            "seed": seed,
-            "overfitted": reached["train"][seed],
-            "generalised": reached["test"][seed],
-            "norm_then": _norm_at(own.isel(run=seed), reached["test"][seed]),
-            "train_accuracy": rounded(own["train_accuracy"].values[-1, seed]),
-            "test_accuracy": rounded(own["test_accuracy"].values[-1, seed]),
-            "best_test_accuracy": rounded(own["test_accuracy"].values[:, seed].max()),
-        }
-        for seed in range(seeds)
-    ]
-    record = {"scale": alpha, "weight_decay": decay, "copies": copies}
+def _of_run(own, alpha: float, decay: float, seed: int) -> dict:
+    """What is kept of a run."""
+    train, test = (steps_to(own.expand_dims("run"), f"{n}_accuracy")[0] for n in ("train", "test"))
+    copy = {
+        "seed": seed,
+        "overfitted": train,
+        "generalised": test,
+        "norm_then": _norm_at(own, test),
+        "train_accuracy": rounded(own["train_accuracy"].values[-1]),
+        "test_accuracy": rounded(own["test_accuracy"].values[-1]),
+        "best_test_accuracy": rounded(own["test_accuracy"].values.max()),
+    }
+    record = {"scale": alpha, "weight_decay": decay, "copies": [copy]}
     if decay in SHOWN:
         thin = own.isel(step=slice(None, None, 3))
         record |= {
             "step": thin["step"].values.tolist(),
-            "curves": {
-                name: rounded(thin[f"{name}_accuracy"].values.T, 3) for name in ("train", "test")
-            },
+            "curves": {n: [rounded(thin[f"{n}_accuracy"].values, 3)] for n in ("train", "test")},
         }
     return record
+
+
+def merged(runs: list[dict]) -> dict[str, dict]:
+    """Name -> part, where the seeds of the dynamics are put together and fitted."""
+    parts = {run["part"]: run for run in runs if "source" not in run}
+    for source in THRESHOLDS:
+        seeds = [run for run in runs if run.get("source") == source]
+        if not seeds:
+            continue
+        cases = []
+        for same in zip(*(run["cases"] for run in seeds), strict=True):
+            case = same[0] | {"copies": [copy for one in same for copy in one["copies"]]}
+            if "curves" in case:
+                names = case["curves"]
+                case["curves"] = {n: [c for one in same for c in one["curves"][n]] for n in names}
+            cases.append(case)
+        swept = [c for c in cases if c["scale"] == LARGE and c["weight_decay"] > 0]
+        fits = {
+            name: power(
+                [c["weight_decay"] for c in swept],
+                [[copy[name] for copy in c["copies"]] for c in swept],
+            )
+            for name in ("overfitted", "generalised")
+        }
+        part = f"dynamics, {source}"
+        parts[part] = seeds[0] | {
+            "part": part, "seeds": len(seeds), "cases": cases, "power": fits,
+        }  # fmt: skip
+    return parts
 
 
 def _norm_at(own, step: int | None) -> float | None:
     return None if step is None else rounded(own["weight_norm"].sel(step=step).values)
 
 
-PARTS = {f"landscape, {kind}": (landscape, kind) for kind in KINDS}
-PARTS |= {f"dynamics, {source}": (dynamics, source) for source in THRESHOLDS}
+def todo(options: Options) -> dict[str, tuple]:
+    """Part -> how it is made, the seeds one after the other."""
+    parts = {f"landscape, {kind}": (landscape, kind) for kind in KINDS}
+    for seed in range(options.copies):
+        for source in THRESHOLDS:
+            parts[f"dynamics, {source}, seed {seed}"] = (dynamics, source, seed)
+    return parts
 
 
 def finish(options: Options, runs: list[dict]) -> None:
     """The numbers, the picture and the tables of what is there."""
-    parts = {run["part"]: run for run in runs}
+    parts = merged(runs)
     page = draw(parts)
     text = "# A teacher and a student\n\nMedian (range) over seeds of the student.\n\n" + "\n".join(
-        _curves(parts[name]) if "landscape" in name else _cases(parts[name])
-        for name in PARTS
-        if name in parts
+        _curves(part) if "landscape" in name else _cases(part) for name, part in parts.items()
     )
-    write(options.out, NAME, options.scale, {"runs": runs}, page, text)
+    fits = {name: part["power"] for name, part in parts.items() if "power" in part}
+    write(options.out, NAME, options.scale, {"power": fits, "runs": runs}, page, text)
     plt.close(page)
 
 
@@ -311,10 +326,9 @@ def _draw_norms(place, part: dict) -> None:
 def main(options: Options) -> None:
     """Run the parts that are not there yet, draw and write."""
     runs = known_runs(options.out, NAME, options.scale)
-    left = [part for part in PARTS if part not in {run["part"] for run in runs}]
-    for part in left:
-        make, kind = PARTS[part]
-        runs.append(make(options, kind))
+    left = [how for part, how in todo(options).items() if part not in {r["part"] for r in runs}]
+    for make, *what in left:
+        runs.append(make(options, *what))
         finish(options, runs)
     if not left:
         finish(options, runs)

@@ -1,7 +1,7 @@
 """The claims of Liu et al. (2023) on a teacher and a student, for the report on the paper."""
 
 import numpy as np
-from figure2_teacher_student import LARGE, NAME, SHOWN, SMALL
+from figure2_teacher_student import LARGE, NAME, SHOWN, SMALL, merged
 
 from glassgrok.claims import OPEN, Claim, verdict
 from glassgrok.experiment import spread
@@ -10,7 +10,7 @@ PICTURES = {NAME: "A teacher and a student (Figure 2)"}
 
 
 def _part(found: dict, name: str) -> dict:
-    return {part["part"]: part for part in found["runs"]}[name]
+    return merged(found["runs"])[name]
 
 
 def _case(found: dict, source: str, alpha: float, decay: float) -> list[dict]:
