@@ -138,7 +138,8 @@ def made(t_none, t_small, t_large, minimum=1.1, rises=()):
     cases = [case(0.5, d, 120) for d in (0.0, 0.03, 1.0)]
     decays = (0.03, 0.1, 0.3, 1.0)
     between = np.geomspace(t_small, t_large, 4)  # a power of gamma, near enough
-    cases += [case(2.0, 0.0, t_none)] + [case(2.0, *both) for both in zip(decays, between, strict=True)]
+    cases.append(case(2.0, 0.0, t_none))
+    cases += [case(2.0, *both) for both in zip(decays, between, strict=True)]
     runs += [
         {"part": f"dynamics, {source}, seed {seed}", "source": source, "cases": cases}
         for source in ("code", "paper")
