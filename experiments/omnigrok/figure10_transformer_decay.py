@@ -2,7 +2,7 @@
 
     python experiments/omnigrok/figure10_transformer_decay.py [--scale quick | cpu | paper]
 
-AdamW, learning rate 1e-3, full batch, the initial norm as it is drawn. The exponent k of t ~ γ^-k
+AdamW, full batch, the initial norm as it is drawn. The exponent k of t ~ γ^-k
 is fitted for each seed, over the decays at which it generalised. Each finished decay is added to
 the JSON file, and one that is there already is not repeated.
 """
@@ -35,15 +35,16 @@ DECAYS = {
     "paper": (0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4),
 }
 # Steps times decay: how long a run may take, if it never generalises.
-PATIENCE = {"quick": 200, "cpu": 4000, "paper": 15_000}
-LONGEST = {"quick": 200, "cpu": 24_000, "paper": 300_000}
+PATIENCE = {"quick": 200, "cpu": 2500, "paper": 15_000}
+LONGEST = {"quick": 200, "cpu": 16_000, "paper": 300_000}
 
 
 def config_of(options: Options, decay: float) -> gg.TrainingConfig:
     """How one decay is trained."""
     steps = min(LONGEST[options.scale], round(PATIENCE[options.scale] / min(decay, 1)))
     seeds = options.seeds or SEEDS[options.scale]
-    return gg.TrainingConfig(steps=steps, weight_decay=decay, seeds=seeds)
+    rate = SIZES[options.scale].rate
+    return gg.TrainingConfig(steps=steps, learning_rate=rate, weight_decay=decay, seeds=seeds)
 
 
 def run(options: Options, decay: float) -> dict:
@@ -130,9 +131,9 @@ def finish(options: Options, records: list[dict]) -> None:
         low, high = fitted["decays"]
         told = f"t ~ γ^-{fitted['exponent']:.2f} ({error}) for γ from {low:g} to {high:g}."
     text = (
-        f"# Steps to generalise against weight decay: {described(options.scale)}\n\nFull-batch "
-        f"AdamW, learning rate 0.001; median (range) over {len(records[0]['generalised'])} seeds of"
-        f" the first recorded step with {LEVEL:.0%} accuracy. {told}\n\n"
+        f"# Steps to generalise against weight decay\n\n{described(options.scale)}; median "
+        f"(range) over {len(records[0]['generalised'])} seeds of the first recorded step with "
+        f"{LEVEL:.0%} accuracy. {told}\n\n"
     ) + table(
         ["weight decay", "memorised", "generalised", "γ times steps", "steps at most"],
         [
