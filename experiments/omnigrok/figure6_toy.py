@@ -27,12 +27,12 @@ from toy_addition import (
     model_of,
     task_of,
 )
+from toy_paths import LEARNED
 
 import glassgrok as gg
 from glassgrok.experiment import about, command, table, write
 
 WALL = 0.02  # train loss of the contours in Figure 6e
-LEARNED = 0.1  # test loss below which a network has generalised
 VALUES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
@@ -69,23 +69,22 @@ def lean(found: xr.Dataset) -> dict:
     }
 
 
-def unprojected(options: Options) -> dict:
-    """The authors' way at m = 0: train loss over alpha without the projection, and with it."""
-    told = {}
-    for name, tangent in (("projected", True), ("as_published", False)):
-        found = gg.reduced_landscape(
-            model_of(options.scale),
-            task_of(),
-            SIZES[options.scale].few_alphas,
-            [MAIN],
-            [0.0],
-            config=fit_config(options.scale, tangent),
-            key=jax.random.key(SEED),
-            folder=options.out / f"{MAP}_parts" / f"{options.scale}_{name}",
-            learning_rate=1e-2,
-        )
-        told[name] = [float(f"{v:.4g}") for v in found["train_loss"].values.ravel()]
-    return told | {"alpha": list(SIZES[options.scale].few_alphas)}
+def unprojected(options: Options, found: xr.Dataset) -> dict:
+    """Train loss over alpha at m = 0: of the map, and without the projection, the authors' way."""
+    plain = gg.reduced_landscape(
+        model_of(options.scale),
+        task_of(),
+        SIZES[options.scale].alphas,
+        [MAIN],
+        [0.0],
+        config=fit_config(options.scale, tangent=False),
+        key=jax.random.key(SEED),
+        folder=options.out / f"{MAP}_parts" / f"{options.scale}_unprojected",
+        learning_rate=1e-2,
+    )
+    both = {"projected": found["train_loss"].sel(messiness=0), "as_published": plain["train_loss"]}
+    told = {name: [float(f"{v:.4g}") for v in b.values.ravel()] for name, b in both.items()}
+    return told | {"alpha": list(SIZES[options.scale].alphas)}
 
 
 def draw(maps: dict[int, xr.Dataset], walls: dict[int, dict]):
@@ -144,7 +143,7 @@ def line(size: int, found: xr.Dataset, wall: dict) -> list:
         foot,
         "none" if wall["foot"] is None else f"{wall.get('slope'):.2f}",
         "none" if tangent is None else f"{tangent:.3f}",
-        f"{float(lowest.min()):.2g} at α = {float(found['scale'][int(lowest.argmin())]):.2g}",
+        f"{float(lowest.min()):.2g} at α = {float(found['scale'][lowest.values.argmin()]):.2g}",
         f"{float(found['test_loss'].isel(messiness=-1).min()):.2g}",
     ]
 
@@ -176,7 +175,7 @@ def main(options: Options) -> None:
         "initial_norm": initial_norm(options.scale),
         "wall_at": WALL,
         "walls": walls,
-        "unprojected": unprojected(options),
+        "unprojected": unprojected(options, maps[MAIN]),
         "maps": {
             size: {
                 "alpha": found["scale"].values.tolist(),

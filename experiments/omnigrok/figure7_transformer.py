@@ -29,7 +29,7 @@ from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.plots.training import training_curves, weight_norm
 
 SEEDS = {"quick": 2, "cpu": 3, "paper": 8}
-STEPS = {"quick": 60, "cpu": 2500, "paper": 15_000}
+STEPS = {"quick": 60, "cpu": 1200, "paper": 15_000}
 ALPHA = 0.8
 CASES = ("free, decay 1", f"held at α = {ALPHA}")
 

@@ -19,7 +19,7 @@ from glassgrok.experiment import about, command, known_runs, table, write
 
 NAME = "figure9_fractions"
 SEEDS = {"quick": 1, "cpu": 1, "paper": 3}
-STEPS = {"quick": 60, "cpu": 1500, "paper": 15_000}
+STEPS = {"quick": 60, "cpu": 1200, "paper": 15_000}
 ALPHAS = {
     "quick": (0.5, 1.0, 2.0),
     "cpu": (0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.4, 2.0, 4.0),

@@ -43,7 +43,7 @@ def _in_ratio(low: float, high: float, count: int) -> tuple[float, ...]:
 # The authors have 54 for 55, so that one example is left to test.
 SIZES = {
     "quick": Size(12, 60, _in_ratio(0.5, 6, 4), _evenly(0, 0.2, 4), _in_ratio(0.5, 6, 4),
-                  _evenly(0, 0.2, 4), (25, MAIN)),
+                  _evenly(0, 0.2, 4), (MAIN,)),
     "cpu": Size(100, 4000, _in_ratio(0.7, 6, 10), (0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2),
                 _in_ratio(1.2, 5, 6), _evenly(0, 0.1, 5), (25, 35, MAIN, 54)),
     "paper": Size(200, 15_000, _in_ratio(0.4, 9, 21), _evenly(0, 0.2, 21), _in_ratio(0.4, 9, 21),
