@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.signal import find_peaks
 
 LOWEST = 1e-12  # added to a loss before its logarithm is taken
+EDGE = 1e-3  # of the grid's width, within which its edge is felt
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,11 @@ def flow(
         along, across = landscape.slopes(x, m)
         step = -rate * (along / (landscape.norm * np.exp(x)) ** 2 + decay)
         turn = -faster * across
-        pushed_out = (m == clean and turn < 0) or (m == messy and turn > 0)
-        return [min(step, 0.0) if x == high else step, 0.0 if pushed_out else turn]
+        # A force that leads out fades close to the edge: a solver stalls where it ends at once.
+        if step > 0:
+            step *= min((high - x) / (EDGE * (high - low)), 1.0)
+        room = (messy - m if turn > 0 else m - clean) / (EDGE * (messy - clean))
+        return [step, turn * min(room, 1.0)]
 
     def learned(_, place):
         return float(np.log(landscape.losses(*inside(*place))[1] / level))
