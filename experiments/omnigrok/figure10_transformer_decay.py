@@ -12,23 +12,19 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from nanda import (
-    LEVEL,
     SEED,
     SIZES,
-    Options,
     described,
     model_of,
-    reached,
     task_of,
-    thinned,
     trained,
 )
+from omnigrok import LEVEL, Options, power, rounded, steps_to
 
 import glassgrok as gg
 from glassgrok.experiment import about, command, known_runs, spread, table, write
 
 NAME = "figure10_transformer_decay"
-SEEDS = {"quick": 2, "cpu": 3, "paper": 8}
 DECAYS = {
     "quick": (1.0, 3.0),
     "cpu": (0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
@@ -42,9 +38,10 @@ LONGEST = {"quick": 200, "cpu": 16_000, "paper": 300_000}
 def config_of(options: Options, decay: float) -> gg.TrainingConfig:
     """How one decay is trained."""
     steps = min(LONGEST[options.scale], round(PATIENCE[options.scale] / min(decay, 1)))
-    seeds = options.seeds or SEEDS[options.scale]
     rate = SIZES[options.scale].rate
-    return gg.TrainingConfig(steps=steps, learning_rate=rate, weight_decay=decay, seeds=seeds)
+    return gg.TrainingConfig(
+        steps=steps, learning_rate=rate, weight_decay=decay, seeds=options.copies
+    )
 
 
 def run(options: Options, decay: float) -> dict:
@@ -59,41 +56,17 @@ def run(options: Options, decay: float) -> dict:
     few = history.isel(step=np.unique(np.linspace(0, history.sizes["step"] - 1, 150).astype(int)))
     return {
         "weight_decay": decay,
-        "memorised": reached(history, "train_accuracy"),
-        "generalised": reached(history, "test_accuracy"),
+        "memorised": steps_to(history, "train_accuracy"),
+        "generalised": steps_to(history, "test_accuracy"),
         "steps": int(history["step"][-1]),
         "step": few["step"].values.tolist(),
-        "median": {n: thinned(few[n].median("copy")) for n in ("train_accuracy", "test_accuracy")},
+        "median": {n: rounded(few[n].median("copy")) for n in ("train_accuracy", "test_accuracy")},
         "seconds": history.attrs["seconds"],
         "provenance": about(NAME, SEED),
     }
 
 
-def exponents(records: list[dict]) -> tuple[list[float], list[float]]:
-    """k of t ~ γ^-k of each seed that generalised at two decays at least, and over what decays."""
-    slopes, span = [], []
-    for seed in range(len(records[0]["generalised"])):
-        points = [
-            (r["weight_decay"], r["generalised"][seed])
-            for r in records
-            if r["generalised"][seed] is not None
-        ]
-        if len(points) > 1:
-            ln = np.log(np.array(points, float))
-            slopes.append(float(-np.polyfit(ln[:, 0], ln[:, 1], 1)[0]))
-            span += [decay for decay, _ in points]
-    return slopes, [min(span), max(span)] if span else []
-
-
-def law(records: list[dict]) -> dict:
-    """The mean exponent, its standard error over seeds, and the decays that it is of."""
-    slopes, span = exponents(records)
-    error = float(np.std(slopes, ddof=1) / np.sqrt(len(slopes))) if len(slopes) > 1 else None
-    mean = float(np.mean(slopes)) if slopes else None
-    return {"exponent": mean, "error": error, "each": slopes, "decays": span}
-
-
-def draw(records: list[dict], fitted: dict):
+def draw(records: list[dict], fitted: dict | None):
     """Steps against decay with the fit, and accuracy over steps for each decay."""
     page, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     decays = np.array([r["weight_decay"] for r in records])
@@ -102,13 +75,14 @@ def draw(records: list[dict], fitted: dict):
         values = np.array([r[name] for r in records], float)
         left.loglog(decays, values, mark, color=colour, markersize=4, alpha=0.6)
         left.loglog([], [], mark, color=colour, label=f"{LEVEL:.0%} {told} accuracy")
-    if fitted["exponent"] is not None:
+    if fitted is not None:
         times = np.array([r["generalised"] for r in records], float)
-        ln = np.nanmean(np.log(times)) + fitted["exponent"] * np.log(decays).mean()
-        curve = np.exp(ln - fitted["exponent"] * np.log(decays))
-        left.loglog(decays, curve, color="#D55E00", label=f"γ^-{fitted['exponent']:.2f}")
-        steady = np.exp(np.nanmean(np.log(times)) + np.log(decays).mean()) / decays
-        left.loglog(decays, steady, "k:", label="γ^-1")
+        there = np.isfinite(times)
+        middle = np.log(times[there]).mean()
+        away = np.log(decays) - np.broadcast_to(np.log(decays)[:, None], times.shape)[there].mean()
+        for k, style in ((fitted["power"], "-"), (1.0, ":")):
+            colour = "#D55E00" if style == "-" else "black"
+            left.loglog(decays, np.exp(middle - k * away), style, color=colour, label=f"γ^-{k:.2f}")
     left.set(xlabel="weight decay γ", ylabel="training step")
     left.legend(frameon=False)
     colours = plt.colormaps["viridis"](np.linspace(0, 0.9, len(records)))
@@ -124,12 +98,13 @@ def draw(records: list[dict], fitted: dict):
 def finish(options: Options, records: list[dict]) -> None:
     """The numbers, the picture and the table of what is there."""
     records = sorted(records, key=lambda r: r["weight_decay"])
-    fitted = law(records)
-    told = "no fit: too few generalised."
-    if fitted["exponent"] is not None:
-        error = "one seed" if fitted["error"] is None else f"± {fitted['error']:.2f} over seeds"
-        low, high = fitted["decays"]
-        told = f"t ~ γ^-{fitted['exponent']:.2f} ({error}) for γ from {low:g} to {high:g}."
+    fitted = power([r["weight_decay"] for r in records], [r["generalised"] for r in records])
+    told = "No fit: too few generalised."
+    if fitted is not None:
+        told = (
+            f"t ~ γ^-k with k = {fitted['power']:.2f} ± {fitted['error']:.2f} over "
+            f"{fitted['decades']:.1f} decades of γ."
+        )
     text = (
         f"# Steps to generalise against weight decay\n\n{described(options.scale)}; median "
         f"(range) over {len(records[0]['generalised'])} seeds of the first recorded step with "

@@ -15,12 +15,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
+from omnigrok import Options, rounded
 from toy_addition import (
     MAIN,
     MAP,
     SEED,
     SIZES,
-    Options,
     fit_config,
     initial_norm,
     landscape,
@@ -83,8 +83,9 @@ def unprojected(options: Options, found: xr.Dataset) -> dict:
         learning_rate=1e-2,
     )
     both = {"projected": found["train_loss"].sel(messiness=0), "as_published": plain["train_loss"]}
-    told = {name: [float(f"{v:.4g}") for v in b.values.ravel()] for name, b in both.items()}
-    return told | {"alpha": list(SIZES[options.scale].alphas)}
+    return {name: rounded(b.values.ravel()) for name, b in both.items()} | {
+        "alpha": list(SIZES[options.scale].alphas)
+    }
 
 
 def draw(maps: dict[int, xr.Dataset], walls: dict[int, dict]):
@@ -180,9 +181,7 @@ def main(options: Options) -> None:
             size: {
                 "alpha": found["scale"].values.tolist(),
                 "messiness": found["messiness"].values.tolist(),
-                **{
-                    n: [[float(f"{v:.4g}") for v in row] for row in _rows(found[n])] for n in VALUES
-                },
+                **{n: rounded(_rows(found[n])) for n in VALUES},
             }
             for size, found in maps.items()
         },

@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from figure6_toy import WALL
 from matplotlib.colors import LogNorm
-from toy_addition import MAIN, SEED, SIZES, Options, kept, surface_of
+from omnigrok import Options, rounded
+from toy_addition import MAIN, SEED, SIZES, kept, surface_of
 from toy_paths import (
     ADAMW_STEPS,
     FROM_C,
@@ -47,8 +48,8 @@ def path_of(found: xr.Dataset) -> dict:
     entered = np.flatnonzero(found["train_loss"].values < WALL)
     reached = found.attrs["generalised"]
     return {
-        "scaled_time": [float(f"{v:.4g}") for v in scaled],
-        **{n: [float(f"{v:.4g}") for v in found[n].values] for n in columns},
+        "scaled_time": rounded(scaled),
+        **{n: rounded(found[n].values) for n in columns},
         "B": int(entered[0]) if len(entered) else None,
         "C": turned,
         "D": int(held[0]) if len(held) else None,

@@ -11,24 +11,20 @@ import time
 import matplotlib.pyplot as plt
 import xarray as xr
 from nanda import (
-    LEVEL,
     SEED,
     SIZES,
-    Options,
     described,
     initial_norm,
     model_of,
-    reached,
     task_of,
-    thinned,
     trained,
 )
+from omnigrok import LEVEL, Options, rounded, steps_to
 
 import glassgrok as gg
 from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.plots.training import training_curves, weight_norm
 
-SEEDS = {"quick": 2, "cpu": 3, "paper": 8}
 STEPS = {"quick": 60, "cpu": 1200, "paper": 15_000}
 ALPHA = 0.8
 CASES = ("free, decay 1", f"held at α = {ALPHA}")
@@ -37,7 +33,7 @@ CASES = ("free, decay 1", f"held at α = {ALPHA}")
 def config_of(options: Options, case: str) -> gg.TrainingConfig:
     """How a case is trained; the authors have no warm-up here."""
     how = {"steps": STEPS[options.scale], "warmup": 0, "learning_rate": SIZES[options.scale].rate}
-    how["seeds"] = options.seeds or SEEDS[options.scale]
+    how["seeds"] = options.copies
     if case == CASES[0]:
         return gg.TrainingConfig(weight_decay=1.0, **how)
     norm = ALPHA * initial_norm(model_of(options.scale))
@@ -48,7 +44,7 @@ def measured(history: xr.Dataset) -> dict:
     """Of each copy: steps to the level, the norm on the way and the accuracy at the end."""
     norms, last = history["weight_norm"].values, history.isel(step=-1)
     peak = norms.argmax(axis=0)
-    memorised, generalised = (reached(history, f"{k}_accuracy") for k in ("train", "test"))
+    memorised, generalised = (steps_to(history, f"{k}_accuracy") for k in ("train", "test"))
     copies = [
         {
             "memorised": memorised[i],
@@ -62,7 +58,7 @@ def measured(history: xr.Dataset) -> dict:
         for i in range(history.sizes["copy"])
     ]
     names = ("train_accuracy", "test_accuracy", "weight_norm")
-    curves = {n: thinned(history[n].median("copy")) for n in names}
+    curves = {n: rounded(history[n].median("copy")) for n in names}
     return {"copies": copies, "step": history["step"].values.tolist(), "median": curves}
 
 

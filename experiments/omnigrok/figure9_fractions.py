@@ -12,13 +12,13 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
-from nanda import LEVEL, SEED, SIZES, Options, described, initial_norm, model_of, task_of, trained
+from nanda import SEED, SIZES, described, initial_norm, model_of, task_of, trained
+from omnigrok import LEVEL, Options, rounded
 
 import glassgrok as gg
 from glassgrok.experiment import about, command, known_runs, table, write
 
 NAME = "figure9_fractions"
-SEEDS = {"quick": 1, "cpu": 1, "paper": 3}
 STEPS = {"quick": 60, "cpu": 1200, "paper": 15_000}
 ALPHAS = {
     "quick": (0.5, 1.0, 2.0),
@@ -36,22 +36,20 @@ VALUES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 def run(options: Options, fraction: float) -> dict:
     """Train on all spheres with one share: final values and the best of the way, by alpha."""
     model, alphas = model_of(options.scale), ALPHAS[options.scale]
-    seeds = options.seeds or SEEDS[options.scale]
     config = gg.TrainingConfig(
         steps=STEPS[options.scale],
         learning_rate=SIZES[options.scale].rate,
         weight_decay=0.0,
         warmup=0,
         norm=tuple(alpha * initial_norm(model) for alpha in alphas),
-        seeds=seeds,
+        seeds=options.copies,
     )
     history = trained(model, task_of(options.scale, fraction), config, f"{fraction:.1%} train")
     for name in ("train_loss", "test_loss"):
         history[name] = np.exp(history[f"ln_{name}"])
 
     def tabled(values):  # (alpha, seed)
-        rows = values.values.reshape(len(alphas), seeds)
-        return [[float(f"{v:.5g}") for v in row] for row in rows]
+        return rounded(values.values.reshape(len(alphas), options.copies))
 
     return {
         "fraction": fraction,

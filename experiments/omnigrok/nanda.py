@@ -3,18 +3,14 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
 import xarray as xr
 
 import glassgrok as gg
-from glassgrok.training import init_training, steps_to, training_blocks
+from glassgrok.training import init_training, training_blocks
 
-LEVEL = 0.95  # of accuracy, at which a network has memorised or generalised
 SEED = 0
 
 
@@ -33,25 +29,6 @@ SIZES = {
     "cpu": Size(31, 64, 0.6, 3e-3),
     "paper": Size(113, 128, 0.3, 1e-3),
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to run.
-
-    Attributes:
-        scale: quick for a tiny network in seconds, cpu for p = 31, paper for p = 113.
-        seeds: networks trained side by side; what the scale has if not given.
-        out: folder for the numbers, the figure and the table.
-    """
-
-    scale: Literal["quick", "cpu", "paper"] = "cpu"
-    seeds: int | None = None
-    out: Path = Path("figures/omnigrok")
-
-    def __post_init__(self):
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, but is {self.seeds}; give some.")
 
 
 def model_of(scale: str) -> gg.Transformer:
@@ -108,13 +85,3 @@ def trained(
         if done(last):
             break
     return xr.concat(parts, "step").assign_attrs(seconds=time.perf_counter() - began)
-
-
-def reached(history: xr.Dataset, metric: str, level: float = LEVEL) -> list[int | None]:
-    """For each copy the first recorded step with `metric` at the level; None if never."""
-    return [None if np.isnan(v) else int(v) for v in steps_to(history, metric, level).values]
-
-
-def thinned(values, digits: int = 4) -> list:
-    """Numbers of a curve, rounded for a file."""
-    return [float(f"{v:.{digits}g}") for v in np.asarray(values)]

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 import xarray as xr
+from omnigrok import teller
 
 import glassgrok as gg
 from glassgrok.analysis.reduced_flow import Surface, surface
@@ -113,7 +114,7 @@ def landscape(options: Options, size: int) -> xr.Dataset:
         key=jax.random.key(SEED),
         folder=options.out / f"{MAP}_parts" / f"{options.scale}_{size}",
         learning_rate=1e-2,
-        on_progress=lambda progress: print(f"N = {size}: {progress}", flush=True),
+        on_progress=teller(f"N = {size}"),
     )
     return found.isel(size=0, seed=0)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from omnigrok import rounded
 from toy_addition import MAIN, SEED, fit_config, initial_norm, model_of, task_of
 
 import glassgrok as gg
@@ -99,7 +100,7 @@ def measured(scale: str, decay: float, ratio: float, begin: Moving, advance, ste
 def _columns(rows: list, names: tuple[str, ...], most: int = 200) -> dict:
     """Columns of at most `most` rows, rounded."""
     few = np.array(rows)[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
-    return {n: [float(f"{v:.4g}") for v in few[:, i]] for i, n in enumerate(names)}
+    return {n: rounded(few[:, i]) for i, n in enumerate(names)}
 
 
 def freely(scale: str, decay: float, start: tuple[float, float]) -> dict:
