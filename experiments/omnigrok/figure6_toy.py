@@ -15,12 +15,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
-from omnigrok import Options, rounded
+from omnigrok import rounded
 from toy_addition import (
     MAIN,
     MAP,
     SEED,
     SIZES,
+    Options,
     fit_config,
     initial_norm,
     landscape,
