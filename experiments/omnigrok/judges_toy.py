@@ -1,0 +1,156 @@
+"""The claims of Liu et al. (2023) on toy addition."""
+
+import numpy as np
+from figure6_toy import WALL
+from figure6_trajectory import NAME
+from omnigrok import power
+from toy_addition import MAIN, MAP
+from toy_paths import LEARNED
+
+from glassgrok.claims import OPEN, Claim, verdict
+
+PICTURES = {
+    MAP: "Toy addition over weight norm and messiness (Figure 6a, b, d, e)",
+    NAME: "The reduced trajectory of toy addition (Figure 6c, f)",
+}
+
+
+def _map(found: dict, name: str, size: int = MAIN) -> np.ndarray:
+    """(alpha, messiness)."""
+    return np.array(found["maps"][str(size)][name])
+
+
+def _is_l(found):
+    steps = np.maximum(_map(found, "train_loss"), WALL)
+    rise = (steps[1:] / steps[:-1]).max()
+    return f"largest rise from one norm to the next {rise:.2f}, above {WALL}", verdict(rise < 1.05)
+
+
+def _depends(found):
+    train, test = (_map(found, f"{kind}_loss") for kind in ("train", "test"))
+    m = found["maps"][str(MAIN)]["messiness"]
+    column = int(np.argmin(np.abs(np.array(m) - 0.1)))
+    beyond = train[:, column] < WALL
+    if not beyond.any():
+        return f"no norm has a train loss below {WALL} at m = {m[column]:g}", OPEN
+    rises = [np.median(values[beyond, column] - values[beyond, 0]) for values in (train, test)]
+    told = (
+        f"right of the wall, from m = 0 to {m[column]:g}: the train loss rises by {rises[0]:.2g}, "
+        f"the test loss by {rises[1]:.2g}"
+    )
+    return told, verdict(rises[1] > 20 * max(rises[0], 0))
+
+
+def _critical_norm(found):
+    wall = found["walls"][str(MAIN)]
+    told = [f"{a:.2f} at m = {m:g}" for a, m in zip(wall["alpha"], wall["messiness"], strict=True)]
+    return f"α at the wall: {', '.join(told)}", verdict(bool(np.all(np.diff(wall["alpha"]) > 0)))
+
+
+def _leans(found):
+    slopes = {int(size): wall.get("slope") for size, wall in found["walls"].items()}
+    told = ", ".join(
+        f"{n}: {'none' if s is None else f'{1 / s:.3f}'}" for n, s in sorted(slopes.items())
+    )
+    if slopes.get(54) is None or slopes.get(MAIN) is None:
+        return f"tan θ by pairs that train: {told}", OPEN
+    return f"tan θ by pairs that train: {told}", verdict(slopes[54] > slopes[MAIN] > 0)
+
+
+def _connects(found):
+    ends = {int(size): wall["test_at_foot"] for size, wall in found["walls"].items()}
+    told = ", ".join(f"{n}: {'none' if v is None else f'{v:.2g}'}" for n, v in sorted(ends.items()))
+    told = f"test loss at the foot of the wall, by pairs that train: {told}"
+    if None in ends.values() or not {25, 35} < set(ends):
+        return told, OPEN
+    good = [ends[n] < LEARNED for n in sorted(ends)]
+    return told, verdict(good == [n >= MAIN for n in sorted(ends)])
+
+
+def _scaled(found: dict, kind: str, way: str) -> list[float]:
+    runs = sorted(
+        (r["decay"], r["scaled"]) for r in found["runs"] if (r["kind"], r["way"]) == (kind, way)
+    )
+    return [np.nan if scaled is None else scaled for _, scaled in runs]
+
+
+def _time(kind: str, name: str):
+    def judge(found):
+        known = found["predicted"][kind]
+        times = _scaled(found, kind, "Eq. 6 from C")
+        told = [f"{level}: {k[name]:.2f}" for level, k in known.items() if name in k]
+        if not told:
+            return "no wall on this map", OPEN
+        measured = ", ".join("never" if np.isnan(t) else f"{t:.2f}" for t in times)
+        told = (
+            f"t η γ by the formula, by the wall's train loss {'; '.join(told)}; Eq. 6: {measured}"
+        )
+        first = next(k[name] for k in known.values() if name in k)
+        return told, verdict(all(abs(t / first - 1) < 0.25 for t in times))
+
+    return judge
+
+
+def _network(found):
+    told, ratios = [], []
+    for kind in found["predicted"]:
+        pair = (_scaled(found, kind, way) for way in ("network from C", "Eq. 6 from C"))
+        for net, path in zip(*pair, strict=True):
+            ratios.append(net / path)
+        told.append(f"{kind}: " + ", ".join(f"{r:.2f}" for r in ratios[-len(told) - 1 :]))
+    each = ", ".join("never" if np.isnan(r) else f"{r:.2f}" for r in ratios)
+    return f"time of the network over that of Eq. 6: {each}", verdict(
+        all(0.8 < r < 1.25 for r in ratios)
+    )
+
+
+def _law(found):
+    runs = [
+        r for r in found["runs"] if (r["kind"], r["way"]) == ("κ = 1", "network from C")
+    ]  # fmt: skip
+    law = power([r["decay"] for r in runs], [[r["generalised"]] for r in runs])
+    if law is None:
+        return "too few generalised", OPEN
+    told = f"k = {law['power']:.2f} ± {law['error']:.2f} over {law['decades']:.1f} decades of γ"
+    return told, verdict(abs(law["power"] - 1) < max(2 * law["error"], 0.1))
+
+
+def _descends(found):
+    counts = {
+        kind: [
+            r["descents"]
+            for r in found["runs"]
+            if (r["kind"], r["way"]) == (kind, "Eq. 6 from A")
+        ]
+        for kind in found["predicted"]
+    }  # fmt: skip
+    told = "; ".join(f"{kind}: {', '.join(map(str, each))}" for kind, each in counts.items())
+    several = any(count > 1 for each in counts.values() for count in each)
+    return f"descents of the test loss by more than 10 %, from A: {told}", verdict(several)
+
+
+def _free(found):
+    runs = [r for r in found["runs"] if r["kind"] == "AdamW"]
+    good = sum(r["generalised"] is not None for r in runs)
+    best = min(r["test_loss"][-1] for r in runs)
+    return f"{good} of {len(runs)} runs; lowest test loss at the end {best:.2g}", verdict(good > 0)
+
+
+CLAIMS = (
+    Claim("toy addition: the reduced train loss is an L at each messiness", (MAP,), _is_l),
+    Claim("there the test loss depends strongly on the messiness, the train loss weakly", (MAP,),
+          _depends),
+    Claim("a messy representation needs a larger norm (Eq. 2)", (MAP,), _critical_norm),
+    Claim("more pairs lean the wall less: θ of 55 (54 here) is below that of 45", (MAP,), _leans),
+    Claim("the wall leads to the generalising solution with 45 and 55 pairs, not with 25 and 35",
+          (MAP,), _connects),
+    Claim("where ln w and m yield alike, t = (L + h tan θ) / (η γ)", (NAME,),
+          _time("κ = 1", "paper")),
+    Claim("so it is with equal rates, as Eq. 6 stands", (NAME,), _time("equal rates", "paper")),
+    Claim("with equal rates t = (L + κ h tan θ) / (η γ), κ = 1 / w² (our formula)", (NAME,),
+          _time("equal rates", "with_kappa")),
+    Claim("a network whose direction is trained follows Eq. 6 (our question)", (NAME,), _network),
+    Claim("its time goes as γ^-k with k = 1", (NAME,), _law),
+    Claim("the test loss descends several times on the way from A", (NAME,), _descends),
+    Claim("with all of the representation trained it generalises too (AdamW)", (NAME,), _free),
+)  # fmt: skip
