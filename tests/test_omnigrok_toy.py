@@ -81,7 +81,7 @@ def test_the_initial_norm():
 
 
 def test_a_network_moves_by_equation_6():
-    """After one step norm and messiness are where dw/dt and dm/dt lead, for a direction that rests."""
+    """After one step norm and messiness are where dw/dt and dm/dt lead."""
     model, losses = toy_addition.model_of("quick"), toy_paths.losses_of("quick")
     decoder = model.init(jax.random.key(0), jnp.zeros((1, 2)))
     begin = toy_paths.Moving(

@@ -126,7 +126,7 @@ def _one(records, **wanted) -> dict | None:
 
 def draw(found: dict, records: list[dict], foretold: dict):
     """Paths on the map of the test loss, losses along one of them, times against decay."""
-    page, axes = plt.subplots(1, 3, figsize=(16, 4.8), layout="constrained")
+    page, axes = plt.subplots(1, 3, figsize=(16, 5.4), layout="constrained")
     grid = found["maps"][str(MAIN)]
     values = np.maximum(np.array(grid["test_loss"]).T, 1e-4)
     norm = LogNorm(1e-4, 3)
@@ -148,7 +148,7 @@ def draw(found: dict, records: list[dict], foretold: dict):
     axes[0].set(xscale="log", xlabel="weight norm α = w / w0", ylabel="messiness m")
     axes[0].set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes[0].minorticks_off()
-    axes[0].legend(frameon=False, fontsize=7, labelcolor="white", loc="upper left")
+    axes[0].legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     path = _one(records, kind="κ = 1", decay=decay, way="Eq. 6 from A")
     if path:
         _along(axes[1], path)
@@ -162,10 +162,11 @@ def _along(place, path: dict) -> None:
     place.semilogy(share, np.maximum(path["train_loss"], 1e-6), color="#0072B2", label="train")
     place.semilogy(share, np.maximum(path["test_loss"], 1e-6), color="#D55E00", label="test")
     marks = {"A": 0, "B": path["B"], "C": path["C"], "D": path["D"], "E": len(share) - 1}
-    for name, index in marks.items():
-        if index is not None:
-            place.axvline(share[index], color="grey", linewidth=0.6)
-            place.text(share[index], place.get_ylim()[1], name, ha="center", va="bottom")
+    top = place.get_ylim()[1]
+    for index in sorted({i for i in marks.values() if i is not None}):
+        names = ", ".join(name for name, i in marks.items() if i == index)
+        place.axvline(share[index], color="grey", linewidth=0.6)
+        place.text(share[index], top, names, ha="center", va="bottom")
     place.set(xlabel="along the path of Eq. 6 from A, κ = 1", ylabel="reduced loss")
     place.legend(frameon=False)
 
@@ -188,8 +189,8 @@ def _times(place, records: list[dict], foretold: dict, styles: dict) -> None:
                 place.axhline(value, linestyle=style, color=colour, label=f"{told}, {kind}")
     place.set(xscale="log", xlabel="weight decay γ", ylabel="time to generalise × η γ")
     place.set_ylim(bottom=0)
-    if place.has_data():
-        place.legend(frameon=False, fontsize=7)
+    if place.lines:
+        place.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
 
 
 def _told(value) -> str:

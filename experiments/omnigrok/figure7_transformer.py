@@ -72,10 +72,12 @@ def line(case: str, found: dict) -> list:
 def draw(histories: dict):
     """Accuracy above, norm below, a column for each case."""
     page, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True)
+    top = max(float(history["weight_norm"].max()) for history in histories.values())
     for column, (case, history) in zip(axes.T, histories.items(), strict=True):
         training_curves(history, column[0]).set_xlabel("")
         column[0].set_title(case, loc="right", fontsize=10)
         weight_norm(history, column[1])
+        column[1].set_ylim(0, 1.1 * top)
         column[1].axhline(float(history["weight_norm"][0].median()), color="grey", linestyle=":")
     return page
 

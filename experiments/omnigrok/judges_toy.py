@@ -82,9 +82,8 @@ def _time(kind: str, name: str):
         if not told:
             return "no wall on this map", OPEN
         measured = ", ".join("never" if np.isnan(t) else f"{t:.2f}" for t in times)
-        told = (
-            f"t η γ by the formula, by the wall's train loss {'; '.join(told)}; Eq. 6: {measured}"
-        )
+        told = f"t η γ by the formula, by the train loss of the wall {'; '.join(told)}"
+        told += f"; Eq. 6: {measured}"
         first = next(k[name] for k in known.values() if name in k)
         return told, verdict(all(abs(t / first - 1) < 0.25 for t in times))
 
@@ -92,16 +91,13 @@ def _time(kind: str, name: str):
 
 
 def _network(found):
-    told, ratios = [], []
+    ratios = []
     for kind in found["predicted"]:
         pair = (_scaled(found, kind, way) for way in ("network from C", "Eq. 6 from C"))
-        for net, path in zip(*pair, strict=True):
-            ratios.append(net / path)
-        told.append(f"{kind}: " + ", ".join(f"{r:.2f}" for r in ratios[-len(told) - 1 :]))
+        ratios += [net / path for net, path in zip(*pair, strict=True)]
     each = ", ".join("never" if np.isnan(r) else f"{r:.2f}" for r in ratios)
-    return f"time of the network over that of Eq. 6: {each}", verdict(
-        all(0.8 < r < 1.25 for r in ratios)
-    )
+    told = f"time of the network over that of Eq. 6, {', then '.join(found['predicted'])}: {each}"
+    return told, verdict(all(0.8 < r < 1.25 for r in ratios))
 
 
 def _law(found):

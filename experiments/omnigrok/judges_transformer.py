@@ -59,7 +59,7 @@ def _several(found: dict, name: str) -> list[str]:
 def _train_is_l(found):
     rise = {s["fraction"]: s["highest_rise"] for s in found["shapes"]}
     worst = max(rise, key=rise.get)
-    told = f"largest rise of the train loss from one norm to the next {rise[worst]:.2f}, at {worst:.0%}"
+    told = f"largest rise from one norm to the next {rise[worst]:.2f}, with {worst:.0%} in training"
     return told, verdict(not _several(found, "L"))
 
 
