@@ -9,6 +9,8 @@ messiness move by Eq. 6 with the network's own gradient. Last, decoder and all o
 are trained by AdamW. Each finished run is added to the JSON file.
 """
 
+from collections.abc import Iterator
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -23,6 +25,7 @@ from toy_paths import (
     RATE,
     freely,
     make_advance,
+    make_free,
     measured,
     settled,
 )
@@ -90,33 +93,45 @@ def norm_at_wall(plane) -> float:
         return plane.norm * FROM_C[0]
 
 
-def run_all(options: Options, plane, records: list[dict]) -> list[dict]:
-    """Add what is missing: Eq. 6, the network, AdamW."""
-    scale, there = options.scale, {(r["kind"], r["decay"], r["way"]) for r in records}
-    w, begin, advance = norm_at_wall(plane), None, None
-    steps = 5 if scale == "quick" else 50
-    for kind, ratio_of in KINDS.items():
-        for decay in DECAYS[scale]:
-            case = {"kind": kind, "decay": decay, "provenance": about(NAME, SEED)}
-            how = {"rate": RATE, "rate_representation": RATE * ratio_of(w), "level": LEARNED}
-            for way, start in (("Eq. 6 from C", FROM_C), ("Eq. 6 from A", FROM_A)):
-                if (kind, decay, way) not in there:
-                    records.append(case | {"way": way} | path_of(flow(plane, *start, decay, **how)))
-            if (kind, decay, "network from C") not in there:
-                begin = begin or settled(scale)
-                advance = advance or make_advance(scale, steps)
-                found = measured(scale, decay, ratio_of(w), begin, advance, steps)
-                records.append(case | {"way": "network from C"} | found)
-                print(f"{kind}, γ = {decay:g}: {found['generalised']} steps", flush=True)
-                yield records
+def run_all(options: Options, plane, records: list[dict]) -> Iterator[None]:
+    """Add what is missing, a network at a time: Eq. 6, the network, AdamW."""
+    yield from _by_equation(options, plane, records)
+    scale, steps = options.scale, min(100, ADAMW_STEPS[options.scale])
+    begin = advance = None
     for decay in ADAMW[scale]:
         for way, start in (("AdamW from C", FROM_C), ("AdamW, α = 1, m = 1", (1.0, 1.0))):
-            if ("AdamW", decay, way) not in there:
-                case = {"kind": "AdamW", "decay": decay, "way": way}
-                found = freely(scale, decay, start)
-                records.append(case | found | {"provenance": about(NAME, SEED)})
-                print(f"{way}, γ = {decay:g}: {found['generalised']} steps", flush=True)
-                yield records
+            if _one(records, kind="AdamW", decay=decay, way=way):
+                continue
+            if begin is None:
+                begin, advance = make_free(scale, steps)
+            found = freely(scale, decay, begin(*start), advance, steps)
+            case = {"kind": "AdamW", "decay": decay, "way": way, "start": list(start)}
+            records.append(case | found | {"provenance": about(NAME, SEED)})
+            print(f"{way}, γ = {decay:g}: {found['generalised']} steps", flush=True)
+            yield
+
+
+def _by_equation(options: Options, plane, records: list[dict]) -> Iterator[None]:
+    """Eq. 6 on the surface and on a network, with both kinds of rates."""
+    scale, w = options.scale, norm_at_wall(plane)
+    steps = 5 if scale == "quick" else 50
+    begin = advance = None
+    for kind, ratio_of in KINDS.items():
+        ratio = ratio_of(w)
+        how = {"rate": RATE, "rate_representation": RATE * ratio, "level": LEARNED}
+        for decay in DECAYS[scale]:
+            case = {"kind": kind, "decay": decay, "provenance": about(NAME, SEED)}
+            for way, start in (("Eq. 6 from C", FROM_C), ("Eq. 6 from A", FROM_A)):
+                if not _one(records, kind=kind, decay=decay, way=way):
+                    records.append(case | {"way": way} | path_of(flow(plane, *start, decay, **how)))
+            if _one(records, kind=kind, decay=decay, way="network from C"):
+                continue
+            if begin is None:
+                begin, advance = settled(scale), make_advance(scale, steps)
+            found = measured(scale, decay, ratio, begin, advance, steps)
+            records.append(case | {"way": "network from C"} | found)
+            print(f"{kind}, γ = {decay:g}: {found['generalised']} steps", flush=True)
+            yield
 
 
 def _one(records, **wanted) -> dict | None:

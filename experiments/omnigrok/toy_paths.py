@@ -103,43 +103,62 @@ def _columns(rows: list, names: tuple[str, ...], most: int = 200) -> dict:
     return {n: rounded(few[:, i]) for i, n in enumerate(names)}
 
 
-def freely(scale: str, decay: float, start: tuple[float, float]) -> dict:
-    """AdamW on decoder and representation, decay on the decoder: steps to generalise."""
-    (alpha, messiness), rate = start, 1e-3
-    task = addition(noise=0.0, frozen=False)
-    model = Adder(model_of(scale), digits(noise=0.0).at(np.float32(messiness)))
+class Free(NamedTuple):
+    """A network of which all is trained: decoder and representation, and AdamW's state."""
+
+    params: dict
+    state: optax.OptState
+
+
+def make_free(scale: str, steps: int):
+    """AdamW on decoder and representation, decay on the decoder alone, learning rate 1e-3.
+
+    Returns:
+        (alpha, messiness) -> Free, where it begins; and (Free, γ) -> Free `steps` later, with its
+        alpha, train and test loss.
+    """
+    task, ends = addition(noise=0.0, frozen=False), digits(noise=0.0)
+    model = Adder(model_of(scale), ends.line)
     inputs, targets = jnp.asarray(task.inputs), jnp.asarray(task.targets)
-    params = model.init(jax.random.key(SEED), inputs)["params"]
-    params["decoder"] = jax.tree.map(lambda p: p * alpha, params["decoder"])
+    drawn = model.init(jax.random.key(SEED), inputs)["params"]
+    decayed = {name: jax.tree.map(lambda _, n=name: n == "decoder", drawn[name]) for name in drawn}
+
+    def chain(decay):
+        return optax.adamw(1e-3, 0.9, 0.98, weight_decay=decay, mask=decayed)
+
+    def begin(alpha, messiness):
+        decoder = jax.tree.map(lambda p: p * alpha, drawn["decoder"])
+        held = jnp.asarray(ends.at(np.float32(messiness)))
+        params = {"decoder": decoder, "representation": held}
+        return Free(params, chain(0.0).init(params))
 
     def losses(params):
         each = jnp.mean((model.apply({"params": params}, inputs) - targets) ** 2, axis=1)
         return jnp.mean(each[:MAIN]), jnp.mean(each[MAIN:])
 
-    decayed = jax.tree.map_with_path(lambda path, _: path[0].key == "decoder", params)
-    chain = optax.adamw(rate, 0.9, 0.98, weight_decay=decay, mask=decayed)
-    every = min(100, ADAMW_STEPS[scale])
-
-    def one(_, both):
-        params, state = both
-        slope = jax.grad(lambda p: losses(p)[0])(params)
-        updates, state = chain.update(slope, state, params)
-        return optax.apply_updates(params, updates), state
+    def one(_, free, decay):
+        slope = jax.grad(lambda p: losses(p)[0])(free.params)
+        updates, state = chain(decay).update(slope, free.state, free.params)
+        return Free(optax.apply_updates(free.params, updates), state)
 
     @jax.jit
-    def advance(both):
-        both = jax.lax.fori_loop(0, every, one, both)
-        return both, jnp.stack([optax.tree.norm(both[0]["decoder"]), *losses(both[0])])
+    def advance(free, decay):
+        free = jax.lax.fori_loop(0, steps, lambda i, f: one(i, f, decay), free)
+        alpha = optax.tree.norm(free.params["decoder"]) / initial_norm(scale)
+        return free, jnp.stack([alpha, *losses(free.params)])
 
-    both, rows = (params, chain.init(params)), []
-    for step in range(every, ADAMW_STEPS[scale] + 1, every):
-        both, row = advance(both)
-        norm, train, test = np.asarray(row).tolist()
-        rows.append([step, norm / initial_norm(scale), train, test])
-        if test < LEARNED:
+    return begin, advance
+
+
+def freely(scale: str, decay: float, free: Free, advance, steps: int) -> dict:
+    """Train all of a network until it has generalised, or for too long."""
+    rows = []
+    for step in range(steps, ADAMW_STEPS[scale] + 1, steps):
+        free, row = advance(free, np.float32(decay))
+        rows.append([step, *np.asarray(row).tolist()])
+        if rows[-1][-1] < LEARNED:
             break
     return {
         "generalised": rows[-1][0] if rows[-1][-1] < LEARNED else None,
-        "start": list(start),
         **_columns(rows, ("step", "alpha", "train_loss", "test_loss")),
     }
