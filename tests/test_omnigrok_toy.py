@@ -39,7 +39,7 @@ def test_map_and_trajectory(tmp_path):
     figure6_trajectory.main(options)
     first = json.loads((tmp_path / "figure6_trajectory.json").read_text())
     ways = [(r["kind"], r["way"]) for r in first["runs"]]
-    assert len(ways) == len(set(ways)) == 8
+    assert len(ways) == len(set(ways)) == 11
     figure6_trajectory.main(options)  # nothing is run again
     again = json.loads((tmp_path / "figure6_trajectory.json").read_text())
     assert again["runs"] == first["runs"]
@@ -101,12 +101,14 @@ def test_a_network_moves_by_equation_6():
 
 
 def test_judges_tell_agreement_from_disagreement():
-    walls = {str(n): {"test_at_foot": v, "slope": s} for n, v, s in
-             ((25, 0.9, 1.0), (35, 0.5, 2.0), (45, 0.05, 3.0), (54, 0.01, 4.0))}  # fmt: skip
-    assert judges_toy._connects({"walls": walls})[1] == AGREES
+    maps = {str(n): {"test_loss": [[v, 1.0]]} for n, v in
+            ((25, 0.9), (35, 0.5), (45, 0.05), (54, 0.01))}  # fmt: skip
+    assert judges_toy._connects({"maps": maps})[1] == AGREES
+    maps["35"]["test_loss"] = [[0.01, 1.0]]
+    assert judges_toy._connects({"maps": maps})[1] == DIFFERS
+    walls = {"45": {"slope": 3.0}, "54": {"slope": 4.0}}
     assert judges_toy._leans({"walls": walls})[1] == AGREES
-    walls["35"]["test_at_foot"], walls["54"]["slope"] = 0.01, 2.0
-    assert judges_toy._connects({"walls": walls})[1] == DIFFERS
+    walls["54"]["slope"] = 2.0
     assert judges_toy._leans({"walls": walls})[1] == DIFFERS
     walls["54"]["slope"] = None
     assert judges_toy._leans({"walls": walls})[1] == OPEN

@@ -19,6 +19,7 @@ from glassgrok.tasks import addition
 MAP = "figure6_toy"
 MAIN = 45  # train examples of the map; the path runs on it
 SEED = 0
+NOISE = 0.2  # of ln loss at a point of the map, where a flow would rest
 
 
 class Size(NamedTuple):
@@ -140,4 +141,4 @@ def surface_of(found: dict) -> Surface:
     axes = {"scale": grid["alpha"], "messiness": grid["messiness"]}
     names = ("train_loss", "test_loss")
     losses = {name: (tuple(axes), np.array(grid[name])) for name in names}
-    return surface(xr.Dataset(losses, axes), found["initial_norm"])
+    return surface(xr.Dataset(losses, axes), found["initial_norm"], NOISE)

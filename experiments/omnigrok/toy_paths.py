@@ -15,7 +15,7 @@ from glassgrok.models import Adder
 from glassgrok.tasks.addition import addition, digits
 
 LEARNED = 0.1  # test loss below which a network has generalised
-FROM_C = 5.0, 0.1  # alpha and m, within the overfitting region
+FROM_C = 5.0, 0.06  # alpha and m, within the overfitting region
 RATE = 4.0  # η_D, a step
 TURN = 4e-4  # Adam's rate for the direction, the last of the map's
 LONGEST = {"quick": 0.05, "cpu": 3.0, "paper": 6.0}  # in units of 1 / (η γ)

@@ -40,13 +40,17 @@ class Surface:
         return tuple(float(loss * self.train(x, m, *d, grid=False)) for d in ((1, 0), (0, 1)))
 
 
-def surface(landscape: xr.Dataset, norm: float) -> Surface:
+def surface(landscape: xr.Dataset, norm: float, noise: float = 0.0) -> Surface:
     """The splines through the reduced losses of a grid.
+
+    A minimisation ends at random above the minimum, and a flow would rest in each dent of that.
 
     Args:
         landscape: train_loss and test_loss over (scale, messiness), both ascending, four of each
             at least.
         norm: w0, the weight norm at alpha = 1.
+        noise: of ln loss at a point; the splines are as smooth as that allows. 0: they go through
+            all points.
 
     Returns:
         A Surface.
@@ -66,7 +70,8 @@ def surface(landscape: xr.Dataset, norm: float) -> Surface:
         values = lattice[name].values.astype(float)
         if not (np.isfinite(values) & (values >= 0)).all():
             raise ValueError(f"{name} must be finite and not negative at every point of the grid.")
-        splines.append(RectBivariateSpline(np.log(alphas), messiness, np.log(values + LOWEST)))
+        ln = np.log(values + LOWEST)
+        splines.append(RectBivariateSpline(np.log(alphas), messiness, ln, s=ln.size * noise**2))
     spans = ((float(v[0]), float(v[-1])) for v in (alphas, messiness))
     return Surface(*splines, float(norm), *spans)
 
