@@ -2,11 +2,11 @@
 
     python experiments/omnigrok/figure6_trajectory.py [--scale quick | cpu | paper]
 
-Needs figure6_toy.py. Eq. 6 is integrated on the reduced losses, once with equal rates of decoder
-and representation, as Eq. 6 stands, and once with η_R = η_D / w², for which ln w and m yield alike,
-as the paper's time supposes, and once slower still. The same is measured on a network: Adam turns its direction, norm and
-messiness move by Eq. 6 with the network's own gradient. Last, decoder and all of the representation
-are trained by AdamW. Each finished run is added to the JSON file.
+Needs figure6_toy.py. Eq. 6 is integrated on the reduced losses: with equal rates of decoder and
+representation, as Eq. 6 stands; with η_R = η_D / w², for which ln w and m yield alike, as the
+paper's time supposes; and slower still. The same is measured on a network: Adam turns its
+direction, norm and messiness move by Eq. 6 with the network's own gradient. Last, decoder and all
+of the representation are trained by AdamW. Each finished run is added to the JSON file.
 """
 
 from collections.abc import Iterator
