@@ -17,6 +17,7 @@ _HOME = {
     "Task": "glassgrok.tasks",
     "modular": "glassgrok.tasks",
     "teacher_student": "glassgrok.tasks",
+    "addition": "glassgrok.tasks",
     "Transformer": "glassgrok.models",
     "MLP": "glassgrok.models",
     "System": "glassgrok.system",

@@ -13,7 +13,7 @@ import optax
 import xarray as xr
 
 from glassgrok.domains import Free
-from glassgrok.optimizers import WandConfig, fixed_norm, rescale, wand
+from glassgrok.optimizers import WandConfig, rescale, wand
 from glassgrok.system import network
 from glassgrok.tasks.task import Task
 
@@ -43,7 +43,8 @@ class TrainingConfig:
         momentum: memory of SGD's heavy ball.
         wand: the rest of WanD.
         warmup: steps over which the learning rate rises linearly, from 0 at the first.
-        norm: L2 norm of all parameters, held from the start on; None leaves it free.
+        norm: L2 norm of all parameters, held from the start on: one, or several that are crossed
+            with the rest; None leaves it free.
         seeds: initial parameters drawn for each combination, the same for all combinations.
         record: whether the recorded steps lie evenly in ln(step) or in step.
         records: how many steps are recorded; a log scale has fewer where its first ones coincide.
@@ -63,7 +64,7 @@ class TrainingConfig:
     momentum: float = 0.0
     wand: WandConfig = WAND
     warmup: int = 10
-    norm: float | None = None
+    norm: float | tuple[float, ...] | None = None
     seeds: int = 1
     record: Literal["log", "linear"] = "log"
     records: int = 400
@@ -109,7 +110,7 @@ class TrainingConfig:
                 right, wanted = all(0 < v < math.inf for v in each), "positive and finite"
             else:
                 right, wanted = all(0 <= v < 1 for v in each), "at least 0 and below 1"
-            if not right or (not each and name != "norm"):
+            if not right or not (each or value is None):
                 raise ValueError(f"{name} must be {wanted}, but is {value}; change it.")
 
 
@@ -146,19 +147,18 @@ class Training(NamedTuple):
 
 
 def copies(config: TrainingConfig) -> dict[str, np.ndarray]:
-    """Which copies are trained: every learning rate with every weight decay with every seed.
+    """Which copies are trained: every learning rate, weight decay and norm with every seed.
 
     Returns:
-        learning_rate, weight_decay (float32) and seed (int32), each (copies,); the learning rate
-        varies slowest and the seed fastest.
+        learning_rate, weight_decay, norm where one is held (float32) and seed (int32), each
+        (copies,); the learning rate varies slowest and the seed fastest.
     """
-    rates, decays = _several(config.learning_rate), _several(config.weight_decay)
-    rate, decay, seed = zip(*product(rates, decays, range(config.seeds)), strict=True)
-    return {
-        "learning_rate": np.array(rate, np.float32),
-        "weight_decay": np.array(decay, np.float32),
-        "seed": np.array(seed, np.int32),
-    }
+    values = {name: _several(getattr(config, name)) for name in ("learning_rate", "weight_decay")}
+    if config.norm is not None:
+        values["norm"] = _several(config.norm)
+    *columns, seed = zip(*product(*values.values(), range(config.seeds)), strict=True)
+    grid = {name: np.array(c, np.float32) for name, c in zip(values, columns, strict=True)}
+    return grid | {"seed": np.array(seed, np.int32)}
 
 
 def recorded_steps(config: TrainingConfig) -> np.ndarray:
@@ -176,7 +176,7 @@ def recorded_steps(config: TrainingConfig) -> np.ndarray:
 
 
 def optimizer_of(config: TrainingConfig, learning_rate, weight_decay, key):
-    """What `config.optimizer` names, as a chain of Optax transformations.
+    """What `config.optimizer` names, as a chain of Optax transformations; the norm is left free.
 
     Args:
         config: how the network is trained.
@@ -200,7 +200,7 @@ def optimizer_of(config: TrainingConfig, learning_rate, weight_decay, key):
             optax.add_decayed_weights(weight_decay),
             optax.scale_by_learning_rate(learning_rate),
         ]
-    return optax.chain(*links, *([] if config.norm is None else [fixed_norm(config.norm)]))
+    return optax.chain(*links)
 
 
 def init_training(
@@ -219,20 +219,18 @@ def init_training(
     Returns:
         A TrainingState of all copies.
     """
-    system = network(model, task, Free())
+    system, grid = network(model, task, Free()), copies(config)
 
-    def init(key):
-        params = system.init(key)
-        if config.norm is None:
-            params = jax.tree.map(lambda p: config.scale * p, params)
-        else:
-            params = rescale(params, config.norm)
+    def init(drawn):
+        key, norm = drawn
+        params = jax.tree.map(lambda p: config.scale * p, system.init(key))
+        params = params if norm is None else rescale(params, norm)
         # Apart from the draws of the parameters, which take the key itself.
         return params, optimizer(config, 0.0, 0.0, jax.random.fold_in(key, 1)).init(params)
 
-    keys = jax.random.split(key, config.seeds)[copies(config)["seed"]]
+    drawn = jax.random.split(key, config.seeds)[grid["seed"]], grid.get("norm")
     # One after the other: the program of one copy compiles twice as fast as that of many.
-    return TrainingState(jnp.int32(0), *jax.jit(lambda keys: jax.lax.map(init, keys))(keys))
+    return TrainingState(jnp.int32(0), *jax.jit(lambda drawn: jax.lax.map(init, drawn))(drawn))
 
 
 def block_length(config: TrainingConfig) -> int:
@@ -278,7 +276,7 @@ def make_block(
         known = extras | {"ln_train_loss": u, "smooth_test_accuracy": a, "weight_norm": norm}
         return jnp.exp(u), {name: known[name] for name in METRICS}
 
-    def advance(step, params, optimizer_state, learning_rate, weight_decay):
+    def advance(step, params, optimizer_state, learning_rate, weight_decay, norm):
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         warm = jnp.minimum(step.astype(jnp.float32) / max(config.warmup, 1), 1.0)
         rate = learning_rate * warm if config.warmup else learning_rate
@@ -286,11 +284,12 @@ def make_block(
         with jax.numpy_dtype_promotion("standard"):
             chain = optax.with_extra_args_support(optimizer(config, rate, weight_decay, unused))
             updates, optimizer_state = chain.update(gradient, optimizer_state, params, value=value)
-        return optax.apply_updates(params, updates), optimizer_state, metrics
+        params = optax.apply_updates(params, updates)
+        return params if norm is None else rescale(params, norm), optimizer_state, metrics
 
     def body(state, _):
-        *moved, metrics = jax.vmap(advance, in_axes=(None, 0, 0, 0, 0))(
-            *state, grid["learning_rate"], grid["weight_decay"]
+        *moved, metrics = jax.vmap(advance, in_axes=(None, 0, 0, 0, 0, 0))(
+            *state, grid["learning_rate"], grid["weight_decay"], grid.get("norm")
         )
         following = TrainingState(state.step + 1, *moved)
         going = state.step < config.steps

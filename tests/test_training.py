@@ -228,6 +228,19 @@ def test_the_norm_is_held_from_the_start(optimizer):
     assert training.history["ln_train_loss"][-1] < training.history["ln_train_loss"][0]
 
 
+def test_several_norms_are_several_runs():
+    both = trained(steps=20, norm=(4.0, 5.0), seeds=2, weight_decay=0.0).history
+    assert both["norm"].values.tolist() == [4, 4, 5, 5]
+    assert both["seed"].values.tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(
+        both["weight_norm"], np.broadcast_to(both["norm"], both["weight_norm"].shape), 1e-6
+    )
+    one = trained(steps=20, norm=5.0, seeds=2, weight_decay=0.0).history
+    for name in METRICS:
+        np.testing.assert_allclose(both[name][:, 2:], one[name], rtol=1e-4)
+    assert "norm" not in copies(TrainingConfig())
+
+
 def test_scale_multiplies_the_initial_parameters():
     one = init_training(Net(), TASK, TrainingConfig(), KEY).params
     four = init_training(Net(), TASK, TrainingConfig(scale=4.0), KEY).params
@@ -283,6 +296,8 @@ def test_plots_are_labelled(history, number, record):
     [
         ({"steps": -1}, "steps must be at least 1"),
         ({"seeds": 0}, "seeds must be at least 1"),
+        ({"norm": ()}, "norm must be positive"),
+        ({"norm": (3.0, -1.0)}, "norm must be positive"),
         ({"block": 0}, "block must be at least 1"),
         ({"records": 1}, "records must be at least 2"),
         ({"warmup": -1}, "warmup must be at least 0"),

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import judges_teacher
+import judges_toy
+import judges_transformer
 
 from glassgrok.claims import report
 from glassgrok.experiment import command
 
 # In the order of the paper's figures.
-JUDGES = (judges_teacher,)
+JUDGES = (judges_teacher, judges_toy, judges_transformer)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""Figure 7 of Liu et al. (2023): weight norm and accuracy, left free with decay and on a sphere.
+
+    python experiments/omnigrok/figure7_transformer.py [--scale quick | cpu | paper]
+
+AdamW, full batch: (a) alpha = 1, weight decay 1, the norm free; (b) the norm
+held at alpha = 0.8 of the initial one, no decay.
+"""
+
+import time
+
+import matplotlib.pyplot as plt
+import xarray as xr
+from nanda import (
+    SEED,
+    SIZES,
+    described,
+    initial_norm,
+    model_of,
+    task_of,
+    trained,
+)
+from omnigrok import LEVEL, Options, rounded, steps_to
+
+import glassgrok as gg
+from glassgrok.experiment import about, command, spread, table, write
+from glassgrok.plots.training import training_curves, weight_norm
+
+STEPS = {"quick": 60, "cpu": 1200, "paper": 15_000}
+ALPHA = 0.8
+CASES = ("free, decay 1", f"held at α = {ALPHA}")
+
+
+def config_of(options: Options, case: str) -> gg.TrainingConfig:
+    """How a case is trained; the authors have no warm-up here."""
+    how = {"steps": STEPS[options.scale], "warmup": 0, "learning_rate": SIZES[options.scale].rate}
+    how["seeds"] = options.copies
+    if case == CASES[0]:
+        return gg.TrainingConfig(weight_decay=1.0, **how)
+    norm = ALPHA * initial_norm(model_of(options.scale))
+    return gg.TrainingConfig(weight_decay=0.0, norm=norm, **how)
+
+
+def measured(history: xr.Dataset) -> dict:
+    """Of each copy: steps to the level, the norm on the way and the accuracy at the end."""
+    norms, last = history["weight_norm"].values, history.isel(step=-1)
+    peak = norms.argmax(axis=0)
+    memorised, generalised = (steps_to(history, f"{k}_accuracy") for k in ("train", "test"))
+    copies = [
+        {
+            "memorised": memorised[i],
+            "generalised": generalised[i],
+            "norm_start": float(norms[0, i]),
+            "norm_peak": float(norms[:, i].max()),
+            "peak_step": int(history["step"][peak[i]]),
+            "norm_end": float(norms[-1, i]),
+            "test_accuracy": float(last["test_accuracy"][i]),
+        }
+        for i in range(history.sizes["copy"])
+    ]
+    names = ("train_accuracy", "test_accuracy", "weight_norm")
+    curves = {n: rounded(history[n].median("copy")) for n in names}
+    return {"copies": copies, "step": history["step"].values.tolist(), "median": curves}
+
+
+def line(case: str, found: dict) -> list:
+    """A row of the table."""
+    columns = ("memorised", "generalised", "test_accuracy", "norm_start", "norm_peak",
+               "peak_step", "norm_end")  # fmt: skip
+    return [case, *[spread([copy[name] for copy in found["copies"]]) for name in columns]]
+
+
+def draw(histories: dict):
+    """Accuracy above, norm below, a column for each case."""
+    page, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True)
+    top = max(float(history["weight_norm"].max()) for history in histories.values())
+    for column, (case, history) in zip(axes.T, histories.items(), strict=True):
+        training_curves(history, column[0]).set_xlabel("")
+        column[0].set_title(case, loc="right", fontsize=10)
+        weight_norm(history, column[1])
+        column[1].set_ylim(0, 1.1 * top)
+        column[1].axhline(float(history["weight_norm"][0].median()), color="grey", linestyle=":")
+    return page
+
+
+def main(options: Options) -> None:
+    """Train both cases, draw and write."""
+    began, model, task = time.perf_counter(), model_of(options.scale), task_of(options.scale)
+    histories = {}
+    for case in CASES:
+        histories[case] = trained(model, task, config_of(options, case), case)
+    found = {case: measured(history) for case, history in histories.items()}
+    text = (
+        f"# Norm and accuracy of the transformer\n\n{described(options.scale)}; "
+        f"{STEPS[options.scale]:,} steps; median (range) over seeds. Memorised, generalised: first "
+        f"recorded step with {LEVEL:.0%} train or test accuracy. The dotted line is the norm at "
+        "the start.\n\n"
+    ) + table(
+        ["norm", "memorised", "generalised", "test accuracy", "|θ| at the start", "highest |θ|",
+         "at step", "|θ| at the end"],
+        [line(case, f) for case, f in found.items()],
+    )  # fmt: skip
+    results = {
+        "provenance": about("figure7_transformer", SEED),
+        "size": SIZES[options.scale]._asdict(),
+        "alpha": ALPHA,
+        "steps": STEPS[options.scale],
+        "level": LEVEL,
+        "seconds": time.perf_counter() - began,
+        "cases": found,
+    }
+    page = draw(histories)
+    write(options.out, "figure7_transformer", options.scale, results, page, text)
+    plt.close(page)
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)

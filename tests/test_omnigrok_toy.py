@@ -1,0 +1,120 @@
+"""Figure 6 of Omnigrok at its quick scale, where its walls lie, and what the judges say of it."""
+
+import json
+
+import figure6_toy
+import figure6_trajectory
+import jax
+import jax.numpy as jnp
+import judges_toy
+import matplotlib
+import numpy as np
+import optax
+import pytest
+import toy_addition
+import toy_paths
+import xarray as xr
+
+from glassgrok.claims import AGREES, DIFFERS, OPEN
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Scripts run with JAX as it comes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def test_map_and_trajectory(tmp_path):
+    options = toy_addition.Options("quick", out=tmp_path)
+    with pytest.raises(ValueError, match=r"figure6_toy.json is not there; run figure6_toy.py"):
+        figure6_trajectory.main(options)
+    figure6_toy.main(options)
+    found = json.loads((tmp_path / "figure6_toy.json").read_text())
+    grid = found["maps"]["45"]
+    assert np.shape(grid["test_loss"]) == (4, 4)
+    assert found["unprojected"]["projected"] == [row[0] for row in grid["train_loss"]]
+    figure6_trajectory.main(options)
+    first = json.loads((tmp_path / "figure6_trajectory.json").read_text())
+    ways = [(r["kind"], r["way"]) for r in first["runs"]]
+    assert len(ways) == len(set(ways)) == 11
+    figure6_trajectory.main(options)  # nothing is run again
+    again = json.loads((tmp_path / "figure6_trajectory.json").read_text())
+    assert again["runs"] == first["runs"]
+    for name in ("figure6_toy", "figure6_trajectory"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        assert "nan" not in (tmp_path / f"{name}.md").read_text()
+    with pytest.raises(ValueError, match="is of the scale quick, not cpu"):
+        figure6_trajectory.main(toy_addition.Options("cpu", out=tmp_path))
+    for claim in judges_toy.CLAIMS:
+        told, word = claim.judge(*(json.loads((tmp_path / f"{s}.json").read_text())
+                                   for s in claim.sources))  # fmt: skip
+        assert told
+        assert word in (AGREES, DIFFERS, OPEN)
+
+
+def test_the_wall_of_a_known_loss():
+    alphas, m = np.geomspace(1, 8, 12), np.linspace(0, 0.2, 5)
+    x = np.log(alphas)[:, None]
+    losses = {
+        "train_loss": 0.02 * np.exp(-5 * (x - np.log(2) - 1.5 * m[None])),
+        "test_loss": np.exp(20 * m[None] - 4 + 0 * x),
+    }
+    axes = {"scale": alphas, "messiness": m}
+    found = xr.Dataset({n: (tuple(axes), v) for n, v in losses.items()}, axes)
+    wall = figure6_toy.lean(found)
+    assert wall["foot"] == pytest.approx(2, rel=1e-6)
+    assert wall["tan_theta"] == pytest.approx(1 / 1.5, rel=1e-6)
+    assert wall["test_at_foot"] == pytest.approx(np.exp(-4), rel=1e-6)
+    none = figure6_toy.lean(found.assign(train_loss=found["train_loss"] * 0 + 1))
+    assert none["foot"] is None
+
+
+def test_the_initial_norm():
+    model, inputs = toy_addition.model_of("cpu"), jnp.zeros((1, 2))
+    keys = jax.random.split(jax.random.key(3), 40)
+    draw = jax.jit(jax.vmap(lambda key: optax.tree.norm(model.init(key, inputs)) ** 2))
+    squares = np.asarray(draw(keys))
+    error = np.std(squares, ddof=1) / np.sqrt(len(keys))
+    assert abs(np.mean(squares) - toy_addition.initial_norm("cpu") ** 2) < 5 * error
+
+
+def test_a_network_moves_by_equation_6():
+    """After one step norm and messiness are where dw/dt and dm/dt lead."""
+    model, losses = toy_addition.model_of("quick"), toy_paths.losses_of("quick")
+    decoder = model.init(jax.random.key(0), jnp.zeros((1, 2)))
+    begin = toy_paths.Moving(
+        decoder, jnp.float32(0.1), optax.scale_by_adam(0.9, 0.99).init(decoder)
+    )
+    decay, ratio, w = 0.01, 0.002, optax.tree.norm(decoder)
+    _, row = toy_paths.make_advance("quick", 1)(begin, np.float32(decay), np.float32(ratio))
+
+    def scaled(norm, m):
+        return losses(jax.tree.map(lambda p: p * norm / w, decoder), m)[0]
+
+    slope = jax.grad(scaled, argnums=(0, 1))(w, jnp.float32(0.1))
+    moved = w - toy_paths.RATE * (slope[0] + decay * w)
+    assert float(row[0]) == pytest.approx(float(moved) / toy_addition.initial_norm("quick"), 1e-5)
+    assert float(row[1]) == pytest.approx(0.1 - toy_paths.RATE * ratio * float(slope[1]), 1e-5)
+
+
+def test_judges_tell_agreement_from_disagreement():
+    maps = {str(n): {"test_loss": [[v, 1.0]]} for n, v in
+            ((25, 0.9), (35, 0.5), (45, 0.05), (54, 0.01))}  # fmt: skip
+    assert judges_toy._connects({"maps": maps})[1] == AGREES
+    maps["35"]["test_loss"] = [[0.01, 1.0]]
+    assert judges_toy._connects({"maps": maps})[1] == DIFFERS
+    walls = {"45": {"slope": 3.0}, "54": {"slope": 4.0}}
+    assert judges_toy._leans({"walls": walls})[1] == AGREES
+    walls["54"]["slope"] = 2.0
+    assert judges_toy._leans({"walls": walls})[1] == DIFFERS
+    walls["54"]["slope"] = None
+    assert judges_toy._leans({"walls": walls})[1] == OPEN
+    known = {"0.02": {"paper": 1.0, "with_kappa": 0.4}, "0.05": {"why_not": "none"}}
+    runs = [{"kind": "equal rates", "way": "Eq. 6 from C", "decay": d, "scaled": 0.42}
+            for d in (1e-5, 1e-4)]  # fmt: skip
+    found = {"predicted": {"equal rates": known}, "runs": runs}
+    assert judges_toy._time("equal rates", "paper")(found)[1] == DIFFERS
+    assert judges_toy._time("equal rates", "with_kappa")(found)[1] == AGREES

@@ -1,0 +1,109 @@
+"""Figures 7, 9 and 10 of Omnigrok at their quick scale, and what the judges say of them."""
+
+import json
+
+import figure7_transformer as figure7
+import figure9_fractions as figure9
+import figure10_transformer_decay as figure10
+import jax
+import judges_transformer as judges
+import matplotlib
+import nanda
+import numpy as np
+import optax
+import pytest
+from omnigrok import Options
+
+from glassgrok.claims import AGREES, DIFFERS, OPEN
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Scripts run with JAX as it comes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def written(out, name):
+    assert (out / f"{name}.png").stat().st_size > 10_000
+    assert "nan" not in (out / f"{name}.md").read_text()
+    return json.loads((out / f"{name}.json").read_text())
+
+
+def test_the_initial_norm():
+    model, task = nanda.model_of("quick"), nanda.task_of("quick")
+    keys = jax.random.split(jax.random.key(1), 40)
+    draw = jax.jit(jax.vmap(lambda key: optax.tree.norm(model.init(key, task.inputs[:1])) ** 2))
+    squares = np.asarray(draw(keys))
+    error = np.std(squares, ddof=1) / np.sqrt(len(keys))
+    assert abs(np.mean(squares) - nanda.initial_norm(model) ** 2) < 5 * error
+    assert nanda.initial_norm(nanda.model_of("paper")) == pytest.approx(np.sqrt(1781))
+
+
+def test_figure7_holds_the_norm_or_lets_it_go(tmp_path):
+    figure7.main(Options("quick", seeds=1, out=tmp_path))
+    found = written(tmp_path, "figure7_transformer")
+    (free,), (held,) = (found["cases"][case]["copies"] for case in figure7.CASES)
+    wanted = 0.8 * nanda.initial_norm(nanda.model_of("quick"))
+    for name in ("norm_start", "norm_peak", "norm_end"):
+        assert held[name] == pytest.approx(wanted, rel=1e-5)
+    assert free["norm_end"] < free["norm_start"]
+
+
+@pytest.mark.parametrize(("script", "name"), [(figure9, "FRACTIONS"), (figure10, "DECAYS")])
+def test_each_case_is_run_once(tmp_path, script, name, monkeypatch):
+    monkeypatch.setattr(script, name, {"quick": (0.5,)})
+    monkeypatch.setattr(figure9, "ALPHAS", {"quick": (0.5, 2.0, 4.0)})
+    options = Options("quick", seeds=1, out=tmp_path)
+    script.main(options)
+    first = written(tmp_path, script.NAME)["runs"]
+    assert len(first) == 1
+    monkeypatch.setattr(script, "run", None)
+    script.main(options)
+    assert written(tmp_path, script.NAME)["runs"] == first
+
+
+def record(fraction, train, test, accuracy):
+    alpha = [0.5, 1.0, 2.0, 8.0]
+    values = {"train_loss": train, "test_loss": test, "test_accuracy": accuracy}
+    values = {n: [[v] for v in column] for n, column in values.items()}
+    return {"fraction": fraction, "alpha": alpha, "final": values, "best": values}
+
+
+def test_shapes_and_the_critical_share():
+    good = record(0.4, [1.0, 1e-3, 1e-6, 1.0], [1.0, 0.01, 2.0, 9.0], [0.5, 1.0, 0.9, 0.2])
+    bad = record(0.2, [1.0, 2.0, 1e-6, 1.0], [1.0, 2.0, 5.0, 9.0], [0.1, 0.2, 0.2, 0.2])
+    first, second = figure9.shape([bad, good])
+    assert (first["L"], first["U"]) == (False, False)
+    assert (second["L"], second["U"]) == (True, True)  # beyond alpha = 4 it does not count
+    assert second["alpha_of_minimum"] == 1.0
+    assert figure9.critical([bad, good]) == [0.2, 0.4]
+    assert figure9.critical([bad]) == [0.2, None]
+    assert figure9.critical([good]) == [None, 0.4]
+
+
+def copy(memorised, generalised, peak=1.3, at=100, end=0.7):
+    return {"memorised": memorised, "generalised": generalised, "norm_start": 10.0,
+            "norm_peak": 10 * peak, "peak_step": at, "norm_end": 10 * end}  # fmt: skip
+
+
+def test_judges_tell_agreement_from_disagreement():
+    free, held = figure7.CASES
+    cases = {free: {"copies": [copy(60, 400)]}, held: {"copies": [copy(100, 140)]}}
+    assert judges._norms({"cases": cases})[1] == AGREES
+    assert judges._held({"cases": cases})[1] == AGREES
+    cases = {free: {"copies": [copy(60, 400, at=500)]}, held: {"copies": [copy(100, 340)]}}
+    assert judges._norms({"cases": cases})[1] == DIFFERS
+    assert judges._held({"cases": cases})[1] == DIFFERS
+    cases[held]["copies"] = [copy(100, None)]
+    assert judges._held({"cases": cases})[1] == OPEN
+    for p, critical, word in ((113, [0.225, 0.25], AGREES), (113, [0.3, 0.35], DIFFERS),
+                              (31, [0.225, 0.25], OPEN), (113, [0.5, None], OPEN)):  # fmt: skip
+        assert judges._critical({"critical": critical, "size": {"modulus": p}})[1] == word
+    law = {"power": 1.3, "error": 0.05, "decades": 1.5}
+    assert judges._law({"law": law})[1] == DIFFERS
+    assert judges._law({"law": law | {"power": 1.05}})[1] == AGREES
+    assert judges._law({"law": law | {"decades": 0.5}})[1] == OPEN
+    assert judges._law({"law": None})[1] == OPEN
