@@ -1,7 +1,9 @@
 """Flax modules, and the factorised form of the one-layer transformer."""
 
 from glassgrok.models.factorised import factorised_logits
+from glassgrok.models.graph import GraphNetwork
+from glassgrok.models.lstm import LSTM
 from glassgrok.models.mlp import MLP
 from glassgrok.models.transformer import Transformer
 
-__all__ = ["MLP", "Transformer", "factorised_logits"]
+__all__ = ["LSTM", "MLP", "GraphNetwork", "Transformer", "factorised_logits"]
