@@ -13,13 +13,16 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 from size_maps import (
+    KINDS,
     Options,
     complete,
     curve,
     followed,
     heat,
     landscape,
+    logarithmic,
     measure,
+    norms,
     of_kind,
     shape_of_l,
     shape_of_u,
@@ -64,11 +67,6 @@ class Plan(NamedTuple):
     size: int
     run_steps: int
     rate: float
-
-
-def logarithmic(points: int) -> tuple[float, ...]:
-    """alpha from 0.1 to 10."""
-    return tuple(10 ** np.linspace(-1, 1, points))
 
 
 # The authors' 50,000 leave no review to test on beside the quarter; here 2,000 are held out.
@@ -142,7 +140,7 @@ def summary(land: dict) -> dict:
 
 def outcome(run: dict) -> dict:
     """When a run overfits, and what the test accuracy does from there on."""
-    step, train, test = np.array(run["step"]), *(measure(run, f"{k}_accuracy") for k in COLUMNS)
+    step, train, test = np.array(run["step"]), *(measure(run, f"{k}_accuracy") for k in KINDS)
     reached = np.flatnonzero(train >= FITTED)
     first = int(reached[0]) if len(reached) else None
     best = int(np.argmax(test))
@@ -152,7 +150,7 @@ def outcome(run: dict) -> dict:
         "fitted": None if first is None else int(step[first]),
         "best_test": float(test[best]),
         "last_test": float(test[-1]),
-        "norm": [run["weight_norm"][0], run["weight_norm"][-1]],
+        "norm": norms(run),
     }
     if first is None:
         return told
@@ -163,9 +161,6 @@ def outcome(run: dict) -> dict:
         "rise_after": float(rise),
         "half_of_rise": int(step[half]) if rise > 0.02 else None,
     }
-
-
-COLUMNS = ("train", "test")
 
 
 def draw(records: list[dict]):
@@ -183,7 +178,7 @@ def draw(records: list[dict]):
                 (lands, f"best_{kind}_error", f"{kind} error"),
                 {"vmin": 0, "vmax": 0.5},
             )
-            for i, kind in enumerate(COLUMNS)
+            for i, kind in enumerate(KINDS)
         ]
         ends = (lands[0], lands[-1])
         panels += [

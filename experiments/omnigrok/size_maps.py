@@ -12,12 +12,14 @@ from typing import Literal
 
 import jax
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 import glassgrok as gg
 from glassgrok.experiment import about, known_runs
 
 SEED = 0
 MEASURED = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+KINDS = ("train", "test")
 COLOURS = {"train": "#D55E00", "test": "#0072B2"}
 
 
@@ -65,6 +67,11 @@ def complete(
         print(f"{name}: {told} took {seconds:.0f} s", flush=True)
         finish(records)
     finish(records)
+
+
+def logarithmic(points: int) -> tuple[float, ...]:
+    """alpha from 0.1 to 10, as in the paper."""
+    return tuple(10 ** np.linspace(-1, 1, points))
 
 
 def _teller(name: str) -> Callable:
@@ -152,11 +159,22 @@ def of_kind(records: list[dict], kind: str) -> list[dict]:
     return sorted((r for r in records if r["kind"] == kind), key=lambda r: r["size"])
 
 
+def norms(run: dict) -> list[float]:
+    """The weight norm of a run at its beginning and at its end."""
+    return [run["weight_norm"][0], run["weight_norm"][-1]]
+
+
 def measure(record: dict, name: str) -> np.ndarray:
     """A metric of a landscape (scale, seed), or of a run (step,); error is 1 - accuracy."""
     if name.endswith("error"):
         return 1 - measure(record, name.replace("error", "accuracy"))
     return np.array(record[name], float)
+
+
+def middle(land: dict, name: str) -> np.ndarray:
+    """(scale,) mean over seeds of a landscape's metric; of a loss the geometric one."""
+    values = measure(land, name)
+    return np.exp(np.log(values).mean(1)) if name.endswith("loss") else values.mean(1)
 
 
 def shape_of_l(scales, train: np.ndarray) -> dict:
@@ -227,7 +245,7 @@ def _edges(values) -> np.ndarray:
 
 
 def heat(place, lands: list[dict], name: str, title: str, **how) -> None:
-    """The mean over seeds of a metric over alpha and the data size, one cell a landscape's point.
+    """A metric over alpha and the data size, one cell a landscape's point, `middle` over seeds.
 
     Args:
         place: Axes.
@@ -237,27 +255,36 @@ def heat(place, lands: list[dict], name: str, title: str, **how) -> None:
         how: for pcolormesh.
     """
     scales, sizes = lands[0]["scales"], [land["size"] for land in lands]
-    values = np.stack([measure(land, name).mean(axis=1) for land in lands])
+    values = np.stack([middle(land, name) for land in lands])
     mesh = place.pcolormesh(_edges(scales), _edges(sizes), values, cmap="viridis", **how)
     place.set(xscale="log", yscale="log", title=title, xlabel="scale α", ylabel="data size")
+    place.set_yticks(some := sizes[:: 1 + len(sizes) // 8], [f"{size:,}" for size in some])
+    place.xaxis.set_minor_formatter(NullFormatter())
+    place.yaxis.set_minor_formatter(NullFormatter())
     place.figure.colorbar(mesh, ax=place)
 
 
-def slices(place, land: dict, what: str, title: str) -> None:
-    """Train and test of one landscape against alpha, each seed a point and the mean a line."""
+def slices(place, land: dict, what: str, title: str, unit: str = "") -> None:
+    """Train and test of one landscape against alpha, each seed a point and `middle` a line."""
     for kind, colour in COLOURS.items():
         values = measure(land, f"best_{kind}_{what}")
         place.plot(land["scales"], values, ".", color=colour, markersize=4)
-        place.plot(land["scales"], values.mean(axis=1), color=colour, label=kind)
+        line = middle(land, f"best_{kind}_{what}")
+        place.plot(land["scales"], line, color=colour, label=kind)
     place.axvline(1, color="0.6", linewidth=0.8, linestyle=":")
-    place.set(xscale="log", title=title, xlabel="scale α", ylabel=what)
+    place.set(xscale="log", title=title, xlabel="scale α", ylabel=_label(what, unit))
+    place.xaxis.set_minor_formatter(NullFormatter())
     place.legend(frameon=False)
 
 
-def curve(place, run: dict, what: str, title: str) -> None:
+def curve(place, run: dict, what: str, title: str, unit: str = "") -> None:
     """Train and test of a run over its steps."""
     for kind, colour in COLOURS.items():
         place.plot(run["step"], measure(run, f"{kind}_{what}"), color=colour, label=kind)
-    place.set(xscale="symlog", title=title, xlabel="training step", ylabel=what)
+    place.set(xscale="symlog", title=title, xlabel="training step", ylabel=_label(what, unit))
     place.set_xlim(left=0)
     place.legend(frameon=False)
+
+
+def _label(what: str, unit: str) -> str:
+    return f"{what} ({unit})" if unit else what
