@@ -46,6 +46,8 @@ PAPERS = {
     ),
     "omnigrok": (
         Step("figure2_teacher_student.py", "figure2_teacher_student", (0.5, 16, 8)),
+        Step("figure4_imdb.py", "figure4_imdb", (1, 12, 600)),
+        Step("figure5_qm9.py", "figure5_qm9", (1, 10, 30)),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
     ),
 }

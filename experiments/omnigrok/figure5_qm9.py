@@ -156,8 +156,10 @@ def sharpest(step: np.ndarray, loss: np.ndarray, after: int = 100) -> dict:
         for i in range(len(step))
         if after <= step[i] <= step[-1] / 2
     ]
-    factor, where = max(falls, default=(np.nan, None))
-    return {"drop": float(factor), "drop_at": None if where is None else int(where)}
+    if not falls:
+        return {"drop": None, "drop_at": None}
+    factor, where = max(falls)
+    return {"drop": float(factor), "drop_at": int(where)}
 
 
 def draw(records: list[dict]):
@@ -247,7 +249,7 @@ def run_line(run: dict) -> list:
         *("never" if step is None else f"{step:,}" for step in learned),
         f"{run['train_least']:.3g}",
         f"{run['test_least']:.3g}",
-        f"{run['drop']:.3g} times, from step {run['drop_at']:,}" if run["drop_at"] else "",
+        f"{run['drop']:.3g} times, from step {run['drop_at']:,}" if run["drop"] else "",
         " to ".join(f"{norm:.3g}" for norm in run["norm"]),
     ]
 

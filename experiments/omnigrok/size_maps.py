@@ -13,6 +13,7 @@ from typing import Literal
 import jax
 import numpy as np
 from matplotlib.ticker import NullFormatter
+from omnigrok import rounded, teller
 
 import glassgrok as gg
 from glassgrok.experiment import about, known_runs
@@ -74,25 +75,6 @@ def logarithmic(points: int) -> tuple[float, ...]:
     return tuple(10 ** np.linspace(-1, 1, points))
 
 
-def _teller(name: str) -> Callable:
-    """Prints a line at most every twenty seconds."""
-    last = [0.0]
-
-    def tell(progress):
-        if progress.seconds >= last[0] + 20:
-            last[0] = progress.seconds
-            print(f"{name}: {progress}", flush=True)
-
-    return tell
-
-
-def _plain(values) -> list:
-    """Four digits of each number, None where there is none, as lists."""
-    if np.ndim(values):
-        return [_plain(v) for v in values]
-    return float(f"{values:.4g}") if np.isfinite(values) else None
-
-
 def landscape(
     model, task, scales, seeds: int, config: gg.FitConfig, rate: float = 1e-3
 ) -> list[dict]:
@@ -113,16 +95,16 @@ def landscape(
         seeds=seeds,
         config=config,
         key=jax.random.key(SEED),
-        on_progress=_teller(task.name),
+        on_progress=teller(task.name, 20),
         learning_rate=rate,
     ).isel(size=0, messiness=0)
     numbers = {
-        name: _plain(found[name].transpose("scale", "seed").values)
+        name: rounded(found[name].transpose("scale", "seed").values)
         for kind in MEASURED
         for name in (kind, f"best_{kind}")
         if np.isfinite(found[name]).any()
     }
-    return [{"scales": _plain(scales), "train": task.size, **numbers}]
+    return [{"scales": rounded(scales), "train": task.size, **numbers}]
 
 
 def followed(
@@ -140,12 +122,12 @@ def followed(
     """
     alphas, decays = map(np.array, zip(*cases, strict=True))
     runs = {"scale": alphas, "weight_decay": decays, "learning_rate": rate, "seed": SEED}
-    history = gg.fit(model, task, config, runs, jax.random.key(SEED), _teller(task.name)).history
+    history = gg.fit(model, task, config, runs, jax.random.key(SEED), teller(task.name, 20)).history
     records = []
     for i, (alpha, decay) in enumerate(cases):
         run = history.isel(run=i)
         curves = {
-            name: _plain(run[name].values)
+            name: rounded(run[name].values)
             for name in (*MEASURED, "weight_norm")
             if np.isfinite(run[name]).any()
         }

@@ -1,17 +1,15 @@
 """The graph network that predicts a molecule's polarizability in Liu et al. (2023, Omnigrok)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from glassgrok.models.lstm import uniform
+from glassgrok.models.mlp import torch_uniform
 
 
 def torch_dense(features: int, inputs: int, name: str) -> nn.Dense:
     """A dense layer that begins as PyTorch's: all of it U(-1/√inputs, 1/√inputs)."""
-    init = uniform(1 / math.sqrt(inputs))
+    init = torch_uniform(inputs)
     return nn.Dense(features, kernel_init=init, bias_init=init, name=name)
 
 
@@ -40,7 +38,7 @@ class EdgeConvolution(nn.Module):
         matrices = matrices.reshape(kinds, inputs, self.features)
         neighbours = jnp.einsum("...kij,...jf->...ikf", adjacency, x)
         messages = jnp.einsum("...ikf,kfo->...io", neighbours, matrices)
-        root = nn.Dense(self.features, kernel_init=uniform(1 / math.sqrt(inputs)), name="root")
+        root = nn.Dense(self.features, kernel_init=torch_uniform(inputs), name="root")
         return root(x) + messages
 
 

@@ -1,19 +1,19 @@
 """The LSTM that tells good reviews from bad ones in Liu et al. (2023, Omnigrok)."""
 
-import math
-
 import jax
 from flax import linen as nn
 
+from glassgrok.models.mlp import torch_uniform
 
-def uniform(bound: float, terms: int = 1):
-    """Initialiser: the sum of so many draws of U(-bound, bound)."""
 
-    def init(key, shape, dtype):
-        draws = jax.random.uniform(key, (terms, *shape), dtype, -bound, bound)
-        return draws.sum(axis=0)
+def _summed(init):
+    """The sum of two draws of an initialiser."""
 
-    return init
+    def both(key, shape, dtype):
+        first, second = jax.random.split(key)
+        return init(first, shape, dtype) + init(second, shape, dtype)
+
+    return both
 
 
 class LSTM(nn.Module):
@@ -38,18 +38,18 @@ class LSTM(nn.Module):
     @nn.compact
     def __call__(self, tokens):
         """Tokens (..., length) int -> logits (...), positive for a good review."""
-        bound = 1 / math.sqrt(self.hidden)
+        uniform = torch_uniform(self.hidden)
         normal = nn.initializers.normal(stddev=1.0)
         embed = nn.Embed(self.vocabulary + 1, self.embedding, embedding_init=normal, name="embed")
         x = embed(tokens)
         for layer in range(self.layers):
             cell = nn.OptimizedLSTMCell(
                 self.hidden,
-                kernel_init=uniform(bound),
-                recurrent_kernel_init=uniform(bound),
-                bias_init=uniform(bound, terms=2),
+                kernel_init=uniform,
+                recurrent_kernel_init=uniform,
+                bias_init=_summed(uniform),
                 name=f"lstm_{layer}",
             )
             x = nn.RNN(cell)(x)
-        out = nn.Dense(1, kernel_init=uniform(bound), bias_init=uniform(bound), name="output")
+        out = nn.Dense(1, kernel_init=uniform, bias_init=uniform, name="output")
         return out(x[..., -1, :])[..., 0]
