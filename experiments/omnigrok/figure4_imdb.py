@@ -50,7 +50,8 @@ class Plan(NamedTuple):
         sizes: reviews of a landscape, of which three quarters train.
         scales: alpha.
         seeds: of a landscape.
-        steps: of a landscape.
+        steps: of a landscape, the same at every size; the authors' five epochs are as many at
+            their largest size, but ten steps at their smallest.
         size: reviews of the runs, three quarters train.
         run_steps, rate: of the runs.
     """
@@ -210,7 +211,7 @@ def finish(options: Options, plan: Plan, records: list[dict]) -> None:
     data = "made-up reviews" if options.scale == "quick" else "IMDb reviews"
     text = (
         f"# An LSTM on {data}\n\n"
-        f"{plan.layers} LSTM layers of width {plan.hidden}, the first {plan.length} of the "
+        f"{plan.layers} LSTM layer(s) of width {plan.hidden}, the first {plan.length} of the "
         f"{plan.known_words:,} most frequent words, {plan.held_out:,} further reviews to test on. "
         f"Landscapes: {plan.steps:,} steps of Adam with the norm held, {plan.seeds} seeds; best "
         f"accuracy on the way. Runs: AdamW, learning rate {plan.rate:g}, {plan.size:,} reviews. "
