@@ -22,6 +22,7 @@ from size_maps import (
     landscape,
     logarithmic,
     measure,
+    nearest,
     norms,
     of_kind,
     shape_of_l,
@@ -36,6 +37,7 @@ from glassgrok.tasks.reviews import labelled_reviews, review_task
 
 NAME = "figure4_imdb"
 CASES = ((6.0, 1.0), (6.0, 0.0), (1.0, 0.0))  # alpha, weight decay; the paper's, and one between
+SLICES = (1000, 50_000)  # data sizes
 FITTED = 0.99  # of train accuracy, where a run has overfitted
 
 
@@ -75,7 +77,7 @@ PAPER_SIZES = (*(10 ** np.linspace(2, 4, 11)).astype(int).tolist(), 15_848, 25_1
 PLANS = {
     "quick": Plan(8, 1, 12, 40, 40, (32, 64), (0.3, 1.0, 6.0), 2, 40, 64, 60, 1e-2),
     "cpu": Plan(
-        32, 2, 64, 1000, 1000, (200, 632, 2000, 6324), logarithmic(7), 1, 500, 1000, 3000, 1e-3
+        32, 2, 64, 1000, 1000, (316, 1000, 10_000), logarithmic(7), 1, 500, 1000, 2500, 1e-3
     ),
     "paper": Plan(
         256, 2, 500, 1000, 2000, PAPER_SIZES, logarithmic(11), 1, 3750, 1000, 75_000, 3e-4
@@ -181,7 +183,7 @@ def draw(records: list[dict]):
             )
             for i, kind in enumerate(KINDS)
         ]
-        ends = (lands[0], lands[-1])
+        ends = [nearest(lands, size) for size in SLICES]
         panels += [
             (axes[i, 1], slices, (land, "error", f"{land['size']:,} reviews"), {})
             for i, land in enumerate(ends)

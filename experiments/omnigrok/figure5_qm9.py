@@ -24,6 +24,7 @@ from size_maps import (
     landscape,
     logarithmic,
     measure,
+    nearest,
     norms,
     of_kind,
     shape_of_l,
@@ -36,6 +37,7 @@ from glassgrok.experiment import command, table, write
 from glassgrok.tasks.molecules import Graphs, labelled_molecules, molecule_task
 
 NAME = "figure5_qm9"
+SLICES = (100, 3000)  # data sizes
 LEARNED = 0.1  # of the variance of the targets: a loss below it counts as learned
 
 
@@ -63,7 +65,7 @@ class Plan(NamedTuple):
 PAPER_SIZES = (np.unique((10 ** np.linspace(1, 4, 22)).astype(int) // 2) * 2).tolist()
 PLANS = {
     "quick": Plan((16, 40), (0.3, 1.0, 3.0), 2, 60, {40: (3.0, 1.0)}, 80),
-    "cpu": Plan((26, 100, 372, 1388, 5178), logarithmic(11), 2, 1562, {100: (3.0, 1.0)}, 100_000),
+    "cpu": Plan((30, 100, 548, 3000), logarithmic(11), 2, 1562, {100: (3.0, 1.0)}, 40_000),
     "paper": Plan(
         tuple(PAPER_SIZES), logarithmic(21), 1, 1562, {100: (3.0, 1.0), 400: (3.0, 1.0)}, 100_000
     ),
@@ -179,7 +181,7 @@ def draw(records: list[dict]):
         ]
         panels += [
             (axes[i, 1], slices, (land, "loss", f"{land['size']:,} molecules"), {"unit": "a0⁶"})
-            for i, land in enumerate((lands[0], lands[-1]))
+            for i, land in enumerate(nearest(lands, size) for size in SLICES)
         ]
     for place, run in zip(axes[:, 2:].T.ravel(), runs, strict=False):
         title = f"α = {run['alpha']:g}, {run['size']:,} molecules"

@@ -3,6 +3,7 @@
 import figure4_imdb
 import figure5_qm9
 import numpy as np
+from size_maps import nearest
 
 from glassgrok.claims import OPEN, Claim, verdict
 
@@ -10,11 +11,6 @@ PICTURES = {
     figure4_imdb.NAME: "An LSTM on IMDb reviews (Figure 4)",
     figure5_qm9.NAME: "A graph network on QM9 (Figure 5)",
 }
-
-
-def _nearest(found: dict, size: int) -> dict:
-    """The landscape of the data size that is nearest."""
-    return min(found["shapes"], key=lambda shape: abs(np.log(shape["size"] / size)))
 
 
 def _largest(found: dict) -> dict:
@@ -26,7 +22,7 @@ def _run(found: dict, **wanted) -> dict:
 
 
 def _reviews_part(found):
-    small, large = _nearest(found, 1000), _largest(found)
+    small, large = nearest(found["shapes"], 1000), _largest(found)
     told = ", ".join(f"{s['apart']:.2f} at {s['size']:,} reviews" for s in (small, large))
     told = f"test error less train error, at most over alpha: {told}"
     return told, verdict(small["apart"] > 0.1 and large["apart"] < small["apart"] / 2)
@@ -75,7 +71,7 @@ def _reviews_cause(found):
 
 
 def _molecules_part(found):
-    small, large = _nearest(found, 100), _nearest(found, 3000)
+    small, large = nearest(found["shapes"], 100), nearest(found["shapes"], 3000)
     told = ", ".join(
         f"{np.exp(s['apart_above']):.3g} at {s['size']:,} molecules" for s in (small, large)
     )
@@ -84,7 +80,7 @@ def _molecules_part(found):
 
 
 def _molecules_u(found):
-    large = _nearest(found, 3000)
+    large = nearest(found["shapes"], 3000)
     train, test = large["train_minimum"], large["test_shape"]
     told = (
         f"{large['size']:,} molecules: train loss least at alpha {train['alpha']:.2g}, test loss "
@@ -95,7 +91,7 @@ def _molecules_u(found):
 
 
 def _molecules_small_l(found):
-    small = _nearest(found, 100)
+    small = nearest(found["shapes"], 100)
     rise = small["train_shape"]
     told = (
         f"{small['size']:,} molecules: least train loss at alpha {rise['from']:.2g}, "

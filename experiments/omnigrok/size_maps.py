@@ -141,6 +141,11 @@ def of_kind(records: list[dict], kind: str) -> list[dict]:
     return sorted((r for r in records if r["kind"] == kind), key=lambda r: r["size"])
 
 
+def nearest(lands: list[dict], size: int) -> dict:
+    """The landscape, or summary of one, of the data size that is nearest, in its logarithm."""
+    return min(lands, key=lambda land: abs(np.log(land["size"] / size)))
+
+
 def norms(run: dict) -> list[float]:
     """The weight norm of a run at its beginning and at its end."""
     return [run["weight_norm"][0], run["weight_norm"][-1]]
