@@ -51,6 +51,8 @@ PAPERS = {
         Step("figure7_transformer.py", "figure7_transformer", (0.2, 1, 3), whole=True),
         Step("figure9_fractions.py", "figure9_fractions", (0.2, 8, 60)),
         Step("figure10_transformer_decay.py", "figure10_transformer_decay", (0.2, 5, 60)),
+        Step("figure4_imdb.py", "figure4_imdb", (1, 12, 600)),
+        Step("figure5_qm9.py", "figure5_qm9", (1, 10, 30)),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
     ),
 }

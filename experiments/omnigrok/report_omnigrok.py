@@ -9,6 +9,7 @@ decided.
 from dataclasses import dataclass
 from pathlib import Path
 
+import judges_real
 import judges_teacher
 import judges_toy
 import judges_transformer
@@ -18,6 +19,7 @@ from glassgrok.experiment import command
 
 # In the order of the paper's figures.
 JUDGES = (judges_teacher, judges_toy, judges_transformer)
+JUDGES = (judges_teacher, judges_real)
 
 
 @dataclass(frozen=True)

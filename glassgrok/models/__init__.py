@@ -2,7 +2,10 @@
 
 from glassgrok.models.adder import Adder
 from glassgrok.models.factorised import factorised_logits
+from glassgrok.models.graph import GraphNetwork
+from glassgrok.models.lstm import LSTM
 from glassgrok.models.mlp import MLP
 from glassgrok.models.transformer import Transformer
 
 __all__ = ["MLP", "Adder", "Transformer", "factorised_logits"]
+__all__ = ["LSTM", "MLP", "GraphNetwork", "Transformer", "factorised_logits"]
