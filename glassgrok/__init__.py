@@ -16,7 +16,9 @@ __version__ = "0.1.0"
 _HOME = {
     "Task": "glassgrok.tasks",
     "modular": "glassgrok.tasks",
+    "teacher_student": "glassgrok.tasks",
     "Transformer": "glassgrok.models",
+    "MLP": "glassgrok.models",
     "System": "glassgrok.system",
     "network": "glassgrok.system",
     "Box": "glassgrok.domains",

@@ -3,5 +3,6 @@
 from glassgrok.tasks.modular import OPERATIONS, modular
 from glassgrok.tasks.supervised import Supervised
 from glassgrok.tasks.task import Task, split
+from glassgrok.tasks.teacher import teacher_student
 
-__all__ = ["OPERATIONS", "Supervised", "Task", "modular", "split"]
+__all__ = ["OPERATIONS", "Supervised", "Task", "modular", "split", "teacher_student"]
