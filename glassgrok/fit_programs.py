@@ -1,6 +1,8 @@
 """The compiled programs of a tile of runs: draw, advance by any number of steps, measure."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -60,18 +62,73 @@ def _along_sphere(gradient, params):
     return jax.tree.map(lambda g, p: g - share.astype(p.dtype) * p, gradient, params)
 
 
+class Kind(NamedTuple):
+    """What of a task is compiled into its programs; see `Supervised`.
+
+    Attributes:
+        loss, tolerance, labelled, prepare: of the task.
+        pool: examples in the pool.
+        test: examples held out, or None where they are the rest of the pool.
+    """
+
+    loss: str
+    tolerance: float | None
+    labelled: bool
+    prepare: Callable | None
+    pool: int
+    test: int | None
+
+
+def kind_of(task: Supervised) -> Kind:
+    """The Kind of a task."""
+    test = None if task.test_targets is None else len(task.test_targets)
+    return Kind(task.loss, task.tolerance, task.labelled, task.prepare, task.size, test)
+
+
 class Programs(NamedTuple):
     """The compiled programs of a tile.
 
     Attributes:
-        init: runs -> FitState.
-        advance: (data, state, runs, count) -> FitState, `count` steps on.
+        init: (key, data, runs) -> FitState.
+        advance: (key, data, state, runs, count) -> FitState, `count` steps on.
         measure: (data, params, runs) -> each of `METRICS`, (tile,).
     """
 
     init: Callable
     advance: Callable
     measure: Callable
+
+
+def programs_of(model, task: Supervised, config: FitConfig, largest: int) -> Programs:
+    """The programs of tiles, the same ones where they were made before.
+
+    Args:
+        model: a Flax Linen module, inputs -> outputs.
+        task: the examples.
+        config: how they are fitted.
+        largest: of the train sets of all runs.
+
+    Returns:
+        The Programs. The key they take is of all runs; each draws from it folded with its seed.
+
+    Raises:
+        ValueError: the outputs do not fit the targets.
+    """
+    kind = kind_of(task)
+    first = jax.tree.map(lambda leaf: np.asarray(leaf[:1]), (task.inputs, task.targets))
+    shape = jax.eval_shape(
+        lambda key, examples: _outputs(model, kind, _draw(model, kind, key, examples), *examples),
+        jax.random.key(0),
+        _as_jax(first),
+    )
+    check_outputs(task, shape.shape[1:])
+    # Lengths and records are the host's matter.
+    compiled = replace(config, steps=1, records=2, record="log", block=1, tile=None)
+    try:
+        hash((model, kind))
+    except TypeError:  # as of a module with a list among its fields
+        return _programs.__wrapped__(model, kind, compiled, largest)
+    return _programs(model, kind, compiled, largest)
 
 
 def device_data(task: Supervised, largest: int) -> dict:
@@ -87,10 +144,13 @@ def device_data(task: Supervised, largest: int) -> dict:
         held_out = (task.test_inputs, task.test_targets)
     else:
         held_out = None
-    # Floats and whole numbers as JAX keeps them: float64 would be warned of and cut.
+    return _as_jax({"pool": pool, "test": held_out})
+
+
+def _as_jax(tree):
+    """Arrays of the kinds that JAX keeps; it would warn of float64 and cut it."""
     return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)),
-        {"pool": pool, "test": held_out},
+        lambda leaf: jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)), tree
     )
 
 
@@ -107,75 +167,70 @@ def _chosen(count: int, available):
     return jnp.where(few, jnp.minimum(place, n - 1), spread).astype(jnp.int32), counts
 
 
-def make_programs(model, task: Supervised, config: FitConfig, largest: int, key) -> Programs:
-    """Compile-once programs for tiles of one width.
+def _draw(model, kind: Kind, key, examples):
+    """Initial parameters, at alpha = 1."""
+    first, messiness = jax.tree.map(lambda leaf: leaf[:1], examples), jnp.float32(1)
+    inputs = first[0] if kind.prepare is None else kind.prepare(*first, messiness)
+    return model.init(key, inputs)
 
-    Args:
-        model: a Flax Linen module, inputs -> outputs.
-        task: the examples.
-        config: how they are fitted.
-        largest: of the train sets of all runs.
-        key: a JAX key; run i draws from it folded with its seed.
 
-    Returns:
-        The Programs.
+def _outputs(model, kind: Kind, params, inputs, targets, messiness=1.0):
+    if kind.prepare is not None:
+        inputs = kind.prepare(inputs, targets, jnp.float32(messiness))
+    return model.apply(params, inputs)
 
-    Raises:
-        ValueError: the outputs do not fit the targets.
-    """
-    init_key, batch_key = jax.random.split(key)
-    chunk = min(TOGETHER, largest)
 
-    def outputs(params, inputs, targets, messiness):
-        if task.prepare is not None:
-            inputs = task.prepare(inputs, targets, messiness)
-        return model.apply(params, inputs)
+@lru_cache(maxsize=16)
+def _drawing(model, kind: Kind) -> Callable:
+    """The program (key, data, runs) -> initial parameters of a tile, and their norms."""
+
+    def init(key, data, run):
+        own = jax.random.fold_in(jax.random.split(key)[0], run["seed"])
+        params = _draw(model, kind, own, data["pool"])
+        params = jax.tree.map(lambda p: p * run["scale"].astype(p.dtype), params)
+        return params, optax.tree.norm(params)
+
+    # One after the other: the program of one draw compiles faster than that of many.
+    return jax.jit(lambda key, data, runs: jax.lax.map(lambda run: init(key, data, run), runs))
+
+
+@lru_cache(maxsize=16)
+def _programs(model, kind: Kind, config: FitConfig, largest: int) -> Programs:
+    full = config.batch is None or config.batch >= largest
+    start = jax.jit(jax.vmap(optimizer_of(config, 0.0, 0.0, 1.0).init))
+    try:
+        draw = _drawing(model, kind)
+    except TypeError:
+        draw = _drawing.__wrapped__(model, kind)
+
+    def init(key, data, runs):
+        params, radius = draw(key, data, runs)
+        # Zeros that no argument went into are tied to no device, and the next program would be
+        # compiled twice: for them, and for what comes back.
+        return jax.device_put(FitState(np.int32(0), params, start(params), radius), radius.device)
 
     def scores(params, examples, places, messiness):
         inputs, targets = jax.tree.map(lambda leaf: leaf[places], examples)
-        return example_scores(task, outputs(params, inputs, targets, messiness), targets)
+        outputs = _outputs(model, kind, params, inputs, targets, messiness)
+        return example_scores(kind, outputs, targets)
 
-    first = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), (task.inputs, task.targets))
-
-    def draw(key):
-        inputs = first[0] if task.prepare is None else task.prepare(*first, jnp.float32(1))
-        return model.init(key, inputs)
-
-    shape = jax.eval_shape(lambda k: outputs(draw(k), *first, jnp.float32(1)), init_key)
-    check_outputs(task, shape.shape[1:])
-
-    def init(run):
-        params = draw(jax.random.fold_in(init_key, run["seed"]))
-        params = jax.tree.map(lambda p: p * run["scale"].astype(p.dtype), params)
-        return params, optimizer_of(config, 0.0, 0.0, 1.0).init(params), optax.tree.norm(params)
-
-    def init_tile(runs):
-        # One after the other: the program of one draw compiles faster than that of many.
-        return FitState(jnp.int32(0), *jax.lax.map(init, runs))
-
-    def batch(step, run):
-        if config.batch is None or config.batch >= largest:
-            place = jnp.arange(largest, dtype=jnp.int32)
-            return jnp.minimum(place, run["size"] - 1), place < run["size"]
+    def batch(key, step, run):
+        """Places in the pool, and 0 or 1 for whether each counts."""
+        if full:  # all in their order: no gather, and one product for all runs of a tile
+            return slice(None, largest), jnp.arange(largest, dtype=jnp.int32) < run["size"]
         place = jnp.arange(config.batch, dtype=jnp.int32)
-        own = jax.random.fold_in(jax.random.fold_in(batch_key, run["seed"]), step)
-        drawn = jax.random.randint(own, (config.batch,), 0, run["size"])
+        own = jax.random.fold_in(jax.random.split(key)[1], run["seed"])
+        drawn = jax.random.randint(jax.random.fold_in(own, step), (config.batch,), 0, run["size"])
         small = run["size"] <= config.batch
         whole = jnp.minimum(place, run["size"] - 1)
         return jnp.where(small, whole, drawn), jnp.where(small, place < run["size"], True)
 
-    def one_step(data, step, params, optimizer_state, radius, run):
-        if config.batch is None or config.batch >= largest:
-            # All of them in their order: no gather, and one product for all runs of a tile.
-            examples = jax.tree.map(lambda leaf: leaf[:largest], data["pool"])
-            places, counts = slice(None), jnp.arange(largest, dtype=jnp.int32) < run["size"]
-        else:
-            examples = data["pool"]
-            places, counts = batch(step, run)
+    def one_step(key, data, step, params, optimizer_state, radius, run):
+        places, counts = batch(key, step, run)
         weights = counts.astype(jnp.float32) / jnp.sum(counts.astype(jnp.float32))
 
         def loss(params):
-            return jnp.sum(weights * scores(params, examples, places, run["messiness"])[0])
+            return jnp.sum(weights * scores(params, data["pool"], places, run["messiness"])[0])
 
         gradient = jax.grad(loss)(params)
         rate = run["learning_rate"]
@@ -187,17 +242,19 @@ def make_programs(model, task: Supervised, config: FitConfig, largest: int, key)
             updates, optimizer_state = chain.update(gradient, optimizer_state, params)
         return optax.apply_updates(params, updates), optimizer_state
 
-    def advance(data, state, runs, count):
-        step = jax.vmap(one_step, in_axes=(None, None, 0, 0, 0, 0))
+    def advance(key, data, state, runs, count):
+        step = jax.vmap(one_step, in_axes=(None, None, None, 0, 0, 0, 0))
 
         def body(_, state):
-            moved = step(data, *state, runs)
+            moved = step(key, data, *state, runs)
             return FitState(state.step + 1, *moved, state.radius)
 
         return jax.lax.fori_loop(0, count, body, state)
 
     def averages(params, examples, begin, available, most, run):
-        count = min(most if config.evaluate is None else config.evaluate, most)
+        """Mean loss and accuracy over some of the `available` examples from `begin` on."""
+        count = min(config.evaluate or most, most)
+        chunk = min(TOGETHER, count)
         pieces = -(-count // chunk)
         places, counts = _chosen(count, available)
         short = pieces * chunk - count
@@ -212,14 +269,13 @@ def make_programs(model, task: Supervised, config: FitConfig, largest: int, key)
         return sums / jnp.sum(counts.astype(jnp.float32))
 
     def measure_one(data, params, run):
-        pool, size = data["pool"], run["size"]
-        train = averages(params, pool, jnp.int32(0), size, largest, run)
-        if data["test"] is None:
-            n = task.size
-            test = averages(params, pool, size, n - size, n - 1, run)
+        pool, size, beginning = data["pool"], run["size"], jnp.int32(0)
+        train = averages(params, pool, beginning, size, largest, run)
+        if kind.test is None:
+            test = averages(params, pool, size, kind.pool - size, kind.pool - 1, run)
         else:
-            n = len(data["test"][1])
-            test = averages(params, data["test"], jnp.int32(0), jnp.int32(n), n, run)
+            held = data["test"]
+            test = averages(params, held, beginning, jnp.int32(kind.test), kind.test, run)
         return {
             "train_loss": train[0],
             "test_loss": test[0],
@@ -231,4 +287,4 @@ def make_programs(model, task: Supervised, config: FitConfig, largest: int, key)
     def measure(data, params, runs):
         return jax.vmap(measure_one, in_axes=(None, 0, 0))(data, params, runs)
 
-    return Programs(jax.jit(init_tile), jax.jit(advance), jax.jit(measure))
+    return Programs(init, jax.jit(advance), jax.jit(measure))

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from glassgrok.fit_programs import device_data, make_programs
+from glassgrok.fit_programs import device_data, programs_of
 from glassgrok.fit_runs import COLUMNS, METRICS, FitConfig, complete_runs, recorded_steps
 from glassgrok.tasks.supervised import Supervised
 
@@ -107,12 +107,14 @@ def fit_tiles(
     if not left:
         return
     largest = int(columns["size"].max())
-    programs = make_programs(model, task, config, largest, key)
+    programs = programs_of(model, task, config, largest)
     teller = _Teller(config.steps * sum(len(np.unique(tile)) for tile in left), on_block)
 
     def work(device, tile):
         own = {name: jax.device_put(values[tile], device) for name, values in columns.items()}
-        rows, params = _fit_tile(programs, data[device], own, config, teller, np.unique(tile))
+        rows, params = _fit_tile(
+            programs, jax.device_put(key, device), data[device], own, config, teller, tile
+        )
         k = len(np.unique(tile))
         cut = jax.tree.map(lambda leaf: np.asarray(leaf)[:k], params)
         return device, np.unique(tile), {name: v[:, :k] for name, v in rows.items()}, cut
@@ -154,14 +156,14 @@ class _Teller:
             self.on_block(Progress(self.done, self.total, seconds, left, step, runs, latest))
 
 
-def _fit_tile(programs, data, own, config: FitConfig, teller: _Teller, runs: np.ndarray):
+def _fit_tile(programs, key, data, own, config: FitConfig, teller: _Teller, tile: np.ndarray):
     """One tile from its first step to its last: metrics (steps, tile) and final parameters."""
-    state = programs.init(own)
+    state, runs = programs.init(key, data, own), np.unique(tile)
     kept, step, told = [], 0, 0
     for wanted in recorded_steps(config).tolist():
         while step < wanted:
             more = min(wanted - step, config.block - (step - told))
-            state = programs.advance(data, state, own, np.int32(more))
+            state = programs.advance(key, data, state, own, np.int32(more))
             step += more
             if step - told == config.block and step < wanted:
                 jax.block_until_ready(state.step)

@@ -38,14 +38,14 @@ def check_outputs(task: Supervised, outputs: tuple[int, ...]) -> None:
         )
 
 
-def example_scores(task: Supervised, outputs, targets):
+def example_scores(task, outputs, targets):
     """The loss of each example, and whether it counts as right.
 
     mse: mean over components of (output - target)²; cross_entropy: -ln softmax(output)[target];
     binary_cross_entropy: ln(1 + exp z) - y z.
 
     Args:
-        task: names the loss.
+        task: says the loss, the tolerance and whether targets are classes, as a Supervised does.
         outputs: (k, ...) what the model gave.
         targets: (k, ...) of the same examples.
 

@@ -22,7 +22,7 @@ HOW = {"sizes": (10, 20), "seeds": 2, "config": CONFIG, "learning_rate": 0.02}
 class Plane(nn.Module):
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(1, use_bias=False)(x)
+        return x @ self.param("w", nn.initializers.normal(0.5), (x.shape[1], 1))
 
 
 def landscape(scales=(0.5, 1.0, 2.0), **changes):

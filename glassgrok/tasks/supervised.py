@@ -10,7 +10,7 @@ import numpy as np
 LOSSES = ("mse", "cross_entropy", "binary_cross_entropy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one equality
 class Supervised:
     """Examples, their targets and a loss.
 

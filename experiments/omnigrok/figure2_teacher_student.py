@@ -1,0 +1,314 @@
+"""Figure 2 of Omnigrok (Liu et al. 2023): a teacher and a student, both tanh MLPs 5-100-100-5.
+
+    python experiments/omnigrok/figure2_teacher_student.py [--scale quick | cpu | paper]
+
+(a) the reduced losses against alpha, as the authors find them (Adam, then back to the norm) and
+with Adam on the gradient along the sphere; (b) accuracies at alpha = 2 and 0.5 and three weight
+decays; (c) steps to 95 % accuracy against weight decay, and k of t ~ gamma^-k. An example counts as
+right where its squared error, the mean over its components, is below the threshold: 0.01 in the
+paper, 0.001 in the authors' code; both are run. Steps: the paper says 100,000, the code of (a)
+10,000. Each finished part is added to the JSON file, and one that is there is not repeated.
+"""
+
+import time
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from omnigrok import LEVEL, Options, power, rounded, steps_to, teller, test_curve, train_curve
+
+import glassgrok as gg
+from glassgrok.experiment import about, command, known_runs, spread, table, write
+
+NAME, SEED, RATE = "figure2_teacher_student", 0, 3e-4
+# Reduced losses: alphas, steps. Dynamics: steps, decays of the sweep at alpha = 2.
+SCALES = {"quick": (0.3, 1.0, 3.0), "cpu": 11, "paper": 21}
+LANDSCAPE_STEPS = {"quick": 30, "cpu": 30_000, "paper": 100_000}
+STEPS = {"quick": 60, "cpu": 100_000, "paper": 100_000}
+DECAYS = {"quick": (0.1, 1.0), "cpu": 8, "paper": 12}
+SHOWN = (0.0, 0.03, 1.0)  # weight decays of (b)
+LARGE, SMALL = 2.0, 0.5  # alpha of (b)
+THRESHOLDS = {"code": 0.001, "paper": 0.01}
+KINDS = {"authors": False, "tangent": True}
+COLOURS = ("#0072B2", "#E69F00", "#D55E00")
+
+
+def net(scale: str) -> gg.MLP:
+    """The student, and the teacher."""
+    return gg.MLP((8, 8, 5) if scale == "quick" else (100, 100, 5), "tanh")
+
+
+def _spread_evenly(number, low: float, high: float) -> list[float]:
+    if isinstance(number, tuple):
+        return list(number)
+    return np.round(np.geomspace(low, high, number), 4).tolist()
+
+
+def landscape(options: Options, kind: str) -> dict:
+    """The record of one kind of reduced losses."""
+    began, model = time.perf_counter(), net(options.scale)
+    config = gg.FitConfig(
+        steps=LANDSCAPE_STEPS[options.scale],
+        optimizer="adam",
+        hold_norm=True,
+        tangent=KINDS[kind],
+        records=20,
+        block=5000,
+        tile=6 if options.scale == "quick" else None,
+    )
+    found = gg.reduced_landscape(
+        model,
+        gg.teacher_student(model, seed=SEED),
+        _spread_evenly(SCALES[options.scale], 0.1, 10),
+        seeds=options.copies,
+        config=config,
+        key=jax.random.key(SEED + 1),
+        learning_rate=RATE,
+        on_progress=teller(f"reduced losses, {kind}"),
+    ).squeeze(("size", "messiness"))
+    losses = {name: found[name].values for name in ("train_loss", "test_loss")}
+    scales = found["scale"].values
+    return {
+        "part": f"landscape, {kind}",
+        "steps": config.steps,
+        "seeds": options.copies,
+        "scale": scales.tolist(),
+        "norm": rounded(found["weight_norm"].values),
+        **{name: rounded(values) for name, values in losses.items()},
+        "train_curve": train_curve(scales, losses["train_loss"]),
+        "test_curve": test_curve(scales, losses["test_loss"]),
+        "seconds": time.perf_counter() - began,
+        "provenance": about(NAME, SEED),
+    }
+
+
+def dynamics(options: Options, source: str) -> dict:
+    """The record of runs that are free, with one threshold."""
+    began, model = time.perf_counter(), net(options.scale)
+    task = gg.teacher_student(model, tolerance=THRESHOLDS[source], seed=SEED)
+    sweep = _spread_evenly(DECAYS[options.scale], 0.03, 1)
+    kinds = [(SMALL, decay) for decay in SHOWN]
+    kinds += [(LARGE, decay) for decay in sorted({*SHOWN, *sweep})]
+    alpha, decay, seed = (
+        np.array(column)
+        for column in zip(*((*k, s) for k in kinds for s in range(options.copies)), strict=True)
+    )
+    config = gg.FitConfig(
+        steps=STEPS[options.scale],
+        records=400,
+        block=10_000,
+        tile=len(seed) if options.scale == "quick" else None,
+    )
+    runs = {"scale": alpha, "weight_decay": decay, "seed": seed, "learning_rate": RATE}
+    tell = teller(f"dynamics, threshold of the {source}")
+    history = gg.fit(model, task, config, runs, jax.random.key(SEED + 1), tell).history
+    records = [_of_runs(history, *kind, options.copies) for kind in kinds]
+    large = [r for r in records if r["scale"] == LARGE and r["weight_decay"] > 0]
+    decays = [r["weight_decay"] for r in large]
+    fits = {
+        name: power(decays, [[c[name] for c in r["copies"]] for r in large])
+        for name in ("overfitted", "generalised")
+    }
+    return {
+        "part": f"dynamics, {source}",
+        "threshold": THRESHOLDS[source],
+        "steps": config.steps,
+        "seeds": options.copies,
+        "cases": records,
+        "power": fits,
+        "seconds": time.perf_counter() - began,
+        "provenance": about(NAME, SEED),
+    }
+
+
+def _of_runs(history, alpha: float, decay: float, seeds: int) -> dict:
+    """What is kept of the seeds of one alpha and weight decay."""
+    mine = np.isclose(history["scale"], alpha) & np.isclose(history["weight_decay"], decay)
+    own = history.isel(run=np.flatnonzero(mine))
+    reached = {n: steps_to(own, f"{n}_accuracy") for n in ("train", "test")}
+    copies = [
+        {
+            "seed": seed,
+            "overfitted": reached["train"][seed],
+            "generalised": reached["test"][seed],
+            "norm_then": _norm_at(own.isel(run=seed), reached["test"][seed]),
+            "train_accuracy": rounded(own["train_accuracy"].values[-1, seed]),
+            "test_accuracy": rounded(own["test_accuracy"].values[-1, seed]),
+            "best_test_accuracy": rounded(own["test_accuracy"].values[:, seed].max()),
+        }
+        for seed in range(seeds)
+    ]
+    record = {"scale": alpha, "weight_decay": decay, "copies": copies}
+    if decay in SHOWN:
+        thin = own.isel(step=slice(None, None, 3))
+        record |= {
+            "step": thin["step"].values.tolist(),
+            "curves": {
+                name: rounded(thin[f"{name}_accuracy"].values.T, 3) for name in ("train", "test")
+            },
+        }
+    return record
+
+
+def _norm_at(own, step: int | None) -> float | None:
+    return None if step is None else rounded(own["weight_norm"].sel(step=step).values)
+
+
+PARTS = {f"landscape, {kind}": (landscape, kind) for kind in KINDS}
+PARTS |= {f"dynamics, {source}": (dynamics, source) for source in THRESHOLDS}
+
+
+def finish(options: Options, runs: list[dict]) -> None:
+    """The numbers, the picture and the tables of what is there."""
+    parts = {run["part"]: run for run in runs}
+    page = draw(parts)
+    text = f"# A teacher and a student, {options.copies} seeds\n\n" + "\n".join(
+        _curves(parts[name]) if "landscape" in name else _cases(parts[name])
+        for name in PARTS
+        if name in parts
+    )
+    write(options.out, NAME, options.scale, {"runs": runs}, page, text)
+    plt.close(page)
+
+
+def _curves(part: dict) -> str:
+    """The table of reduced losses."""
+    how = {
+        "landscape, authors": "Adam, then back to the norm, as in the authors' code",
+        "landscape, tangent": "Adam on the gradient along the sphere",
+    }[part["part"]]
+    low = part["test_curve"]
+    head = (
+        f"Reduced losses after {part['steps']:,} steps; {how}. Test loss lowest at alpha = "
+        f"{low['minimum']:.2f} ± {low['error']:.2f}.\n\n"
+    )
+    rows = [
+        [f"{alpha:.3g}", spread(train), spread(test)]
+        for alpha, train, test in zip(
+            part["scale"], part["train_loss"], part["test_loss"], strict=True
+        )
+    ]
+    return head + table(["alpha", "train loss", "test loss"], rows)
+
+
+def told(fit: dict | None) -> str:
+    """A power of gamma in words."""
+    if fit is None:
+        return "not measured"
+    return f"{fit['power']:.3f} ± {fit['error']:.3f} over {fit['decades']:.2f} decades"
+
+
+def _cases(part: dict) -> str:
+    """The table of steps to 95 %."""
+    head = (
+        f"AdamW, {part['steps']:,} steps, threshold {part['threshold']} (of the "
+        f"{part['part'].split(', ')[1]}). k of t ~ gamma^-k at alpha = {LARGE:g}: steps to "
+        f"{LEVEL:.0%} test accuracy {told(part['power']['generalised'])}; to {LEVEL:.0%} train "
+        f"accuracy {told(part['power']['overfitted'])}.\n\n"
+    )
+    rows = [
+        [
+            f"{case['scale']:g}",
+            f"{case['weight_decay']:g}",
+            *[
+                spread([copy[name] for copy in case["copies"]])
+                for name in ("overfitted", "generalised", "norm_then", "test_accuracy")
+            ],
+        ]
+        for case in part["cases"]
+    ]
+    header = ["alpha", "weight decay", "95% train", "95% test", "norm then", "test at the end"]
+    return head + table(header, rows)
+
+
+def draw(parts: dict):
+    """(a) reduced losses, (b) accuracies, (c) steps and norm against weight decay."""
+    page, axes = plt.subplots(2, 3, figsize=(14, 8), layout="constrained")
+    _draw_losses(axes[0, 0], parts)
+    shown = parts.get("dynamics, code") or parts.get("dynamics, paper")
+    if shown is not None:
+        for place, alpha in ((axes[0, 1], LARGE), (axes[1, 1], SMALL)):
+            _draw_accuracies(place, shown, alpha)
+        _draw_norms(axes[1, 0], shown)
+    for place, source in ((axes[0, 2], "code"), (axes[1, 2], "paper")):
+        if f"dynamics, {source}" in parts:
+            _draw_steps(place, parts[f"dynamics, {source}"], source)
+    return page
+
+
+def _draw_losses(place, parts: dict) -> None:
+    for name, line in (("landscape, authors", "-"), ("landscape, tangent", ":")):
+        if name not in parts:
+            continue
+        part = parts[name]
+        for kind, colour in (("train", "#D55E00"), ("test", "#555555")):
+            values = np.array(part[f"{kind}_loss"], float)
+            label = kind if line == "-" else f"{kind}, along the sphere"
+            place.plot(part["scale"], np.median(values, 1), line, color=colour, label=label)
+            if line == "-":
+                edge = values.min(1), values.max(1)
+                place.fill_between(part["scale"], *edge, color=colour, alpha=0.2, linewidth=0)
+    place.set(xscale="log", yscale="log", xlabel="alpha = w / w_0", ylabel="mean squared error")
+    place.set_title("reduced losses", loc="left")
+    place.legend(frameon=False, fontsize=9)
+
+
+def _draw_accuracies(place, part: dict, alpha: float) -> None:
+    cases = [c for c in part["cases"] if c["scale"] == alpha and "curves" in c]
+    for case, colour in zip(cases, COLOURS, strict=True):
+        for kind, line in (("train", "--"), ("test", "-")):
+            for copy, values in enumerate(case["curves"][kind]):
+                label = f"{kind}, gamma = {case['weight_decay']:g}" if copy == 0 else None
+                place.plot(
+                    case["step"], values, line, color=colour, label=label, linewidth=0.9, alpha=0.8
+                )
+    place.set(xscale="symlog", xlabel="training step", ylabel="accuracy", ylim=(-0.03, 1.03))
+    place.set_xlim(0)
+    place.set_title(f"alpha = {alpha:g}, threshold {part['threshold']:g}", loc="left")
+    place.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _swept(part: dict) -> list[dict]:
+    return [c for c in part["cases"] if c["scale"] == LARGE and c["weight_decay"] > 0]
+
+
+def _draw_steps(place, part: dict, source: str) -> None:
+    names = (("overfitted", "#D55E00", "train"), ("generalised", "#555555", "test"))
+    for name, colour, kind in names:
+        points = [(c["weight_decay"], copy[name]) for c in _swept(part) for copy in c["copies"]]
+        points = np.array([p for p in points if p[1] is not None], float).reshape(-1, 2)
+        fit = part["power"][name]
+        label = f"95% {kind}" + (f", k = {fit['power']:.2f} ± {fit['error']:.2f}" if fit else "")
+        place.plot(*points.T, "o", color=colour, markersize=4, label=label)
+        if fit:
+            decays = np.unique(points[:, 0])
+            middle = np.exp(np.mean(np.log(points[:, 1]) + fit["power"] * np.log(points[:, 0])))
+            place.plot(decays, middle * decays ** -fit["power"], color=colour, linewidth=0.8)
+    place.set(xscale="log", yscale="log", xlabel="weight decay gamma", ylabel="training steps")
+    place.set_title(
+        f"t ~ gamma^-k, threshold {part['threshold']:g} ({source})", loc="left", fontsize=11
+    )
+    place.legend(frameon=False, fontsize=9)
+
+
+def _draw_norms(place, part: dict) -> None:
+    points = [(c["weight_decay"], k["norm_then"]) for c in _swept(part) for k in c["copies"]]
+    points = np.array([p for p in points if p[1] is not None], float).reshape(-1, 2)
+    place.plot(*points.T, "o", color="#555555", markersize=4)
+    place.set(xscale="log", xlabel="weight decay gamma", ylabel="weight norm")
+    place.set_title(f"norm at 95% test, alpha = {LARGE:g}", loc="left")
+
+
+def main(options: Options) -> None:
+    """Run the parts that are not there yet, draw and write."""
+    runs = known_runs(options.out, NAME, options.scale)
+    there = {run["part"] for run in runs}
+    for part, (make, kind) in PARTS.items():
+        if part not in there:
+            runs.append(make(options, kind))
+            finish(options, runs)
+    finish(options, runs)
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)
