@@ -43,7 +43,11 @@ PAPERS = {
         Step("figure1.py", "figure1", (4, 35, 600), whole=True),
         Step("figure2.py", "figure2", (2, 40, 600), whole=True),
         Step("report.py", None, (0.1, 0.1, 0.1)),
-    )
+    ),
+    "omnigrok": (
+        Step("figure2_teacher_student.py", "figure2_teacher_student", (0.5, 16, 8)),
+        Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
+    ),
 }
 
 

@@ -180,8 +180,8 @@ def _curves(part: dict) -> str:
     }[part["part"]]
     low = part["test_curve"]
     head = (
-        f"Reduced losses after {part['steps']:,} steps, {part['seeds']} seeds; {how}. Test loss lowest at alpha = "
-        f"{low['minimum']:.2f} ± {low['error']:.2f}.\n\n"
+        f"Reduced losses after {part['steps']:,} steps, {part['seeds']} seeds; {how}. Test loss "
+        f"lowest at alpha = {low['minimum']:.2f} ± {low['error']:.2f}.\n\n"
     )
     rows = [
         [f"{alpha:.3g}", spread(train), spread(test)]
@@ -202,8 +202,8 @@ def told(fit: dict | None) -> str:
 def _cases(part: dict) -> str:
     """The table of steps to 95 %."""
     head = (
-        f"AdamW, {part['steps']:,} steps, {part['seeds']} seeds, threshold {part['threshold']} (of the "
-        f"{part['part'].split(', ')[1]}). k of t ~ gamma^-k at alpha = {LARGE:g}: steps to "
+        f"AdamW, {part['steps']:,} steps, {part['seeds']} seeds, threshold {part['threshold']} "
+        f"(of the {part['part'].split(', ')[1]}). k of t ~ gamma^-k at alpha = {LARGE:g}: steps to "
         f"{LEVEL:.0%} test accuracy {told(part['power']['generalised'])}; to {LEVEL:.0%} train "
         f"accuracy {told(part['power']['overfitted'])}.\n\n"
     )
