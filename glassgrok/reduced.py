@@ -80,7 +80,7 @@ def reduced_landscape(
     grid = list(product(*axes.values()))
     columns = dict(zip(axes, (np.array(c) for c in zip(*grid, strict=True)), strict=True))
     runs = columns | {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    width = config.tile or default_tile(model, task, config, len(grid))
+    width = config.tile or default_tile(model, task, config, runs)
     known = {}
     if folder is None:
         _fill(known, model, task, config, runs, key, on_progress)

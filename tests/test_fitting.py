@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from glassgrok.fit_programs import device_data, programs_of
 from glassgrok.fit_runs import complete_runs, recorded_steps
-from glassgrok.fitting import FitConfig, fit, tiles_of
+from glassgrok.fitting import FitConfig, bytes_of_run, default_tile, fit, tiles_of
 from glassgrok.tasks.supervised import Supervised
 
 KEY = jax.random.key(0)
@@ -234,6 +234,15 @@ def test_tiles_are_even_and_cover_all():
     tiles = tiles_of(11, 4)
     assert [tile.tolist() for tile in tiles] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 10]]
     assert [len(tile) for tile in tiles_of(10, 6)] == [5, 5]
+
+
+def test_the_memory_of_a_run_grows_with_what_it_holds():
+    columns = complete_runs(LINE, {"size": 40})
+    needs = bytes_of_run(Line(), LINE, FitConfig(), columns)
+    adam = 2 * 3 * 4 * 8  # read and written: parameters and two moments of 8 floats
+    activations = 40 * 2 * 4
+    assert adam + activations <= needs < 50 * (adam + activations)
+    assert default_tile(Line(), LINE, FitConfig(), columns) == 1  # on the CPU of the tests
 
 
 def test_steps_that_are_recorded():
