@@ -17,6 +17,7 @@ _HOME = {
     "Task": "glassgrok.tasks",
     "modular": "glassgrok.tasks",
     "teacher_student": "glassgrok.tasks",
+    "mnist": "glassgrok.tasks.mnist",
     "Transformer": "glassgrok.models",
     "MLP": "glassgrok.models",
     "System": "glassgrok.system",

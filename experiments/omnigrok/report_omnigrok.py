@@ -9,13 +9,14 @@ decided.
 from dataclasses import dataclass
 from pathlib import Path
 
+import judges_mnist
 import judges_teacher
 
 from glassgrok.claims import report
 from glassgrok.experiment import command
 
 # In the order of the paper's figures.
-JUDGES = (judges_teacher,)
+JUDGES = (judges_teacher, judges_mnist)
 
 
 @dataclass(frozen=True)

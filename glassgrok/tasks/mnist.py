@@ -79,6 +79,30 @@ def _messy(images, targets, messiness):
     return messiness * _clean(images, targets, messiness) + (1 - messiness) * number
 
 
+def of_images(
+    images, digits, test_images, test_digits, loss: str = "mse", messy: bool = False
+) -> Supervised:
+    """A task of flat images as bytes and their digits; see `mnist`.
+
+    Args:
+        images, test_images: (n, pixels) and (m, pixels) uint8.
+        digits, test_digits: (n,) and (m,) int32 from 0 to 9.
+        loss, messy: as of `mnist`.
+
+    Returns:
+        A Supervised task named MNIST.
+    """
+    return Supervised(
+        name="MNIST, messy" if messy else "MNIST",
+        inputs=images,
+        targets=digits,
+        test_inputs=test_images,
+        test_targets=test_digits,
+        loss=loss,
+        prepare=_messy if messy else _clean,
+    )
+
+
 def mnist(
     data: Path | None = None,
     train: int = 60_000,
@@ -105,13 +129,4 @@ def mnist(
     Raises:
         ValueError: a file is missing or wrong, or there are not so many images.
     """
-    (images, digits), (unseen, answers) = _half("train", train, data), _half("t10k", test, data)
-    return Supervised(
-        name="MNIST, messy" if messy else "MNIST",
-        inputs=images,
-        targets=digits,
-        test_inputs=unseen,
-        test_targets=answers,
-        loss=loss,
-        prepare=_messy if messy else _clean,
-    )
+    return of_images(*_half("train", train, data), *_half("t10k", test, data), loss, messy)
