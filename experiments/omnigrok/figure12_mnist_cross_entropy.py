@@ -3,7 +3,8 @@
     python experiments/omnigrok/figure12_mnist_cross_entropy.py [--scale quick | cpu | paper]
 
 The first 200 images at once, alpha = 100, AdamW with learning rate 1e-3. The paper names neither
-the weight decay nor the steps: several decays are run, 0.01 (PyTorch's default) and 0 among them.
+the weight decay nor the steps: several decays are run; 0.01, PyTorch's default, would need some
+400,000 steps to bring the norm down, and is left to the scale paper.
 Each finished run is added to the JSON file, and one that is there already is not repeated.
 """
 
@@ -19,7 +20,7 @@ ALPHA = 100.0
 MEMORISED = 0.99
 DECAYS = {
     "quick": (0.0, 0.3),
-    "cpu": (0.0, 0.01, 0.1, 0.3, 1.0),
+    "cpu": (0.1, 1.0, 0.3, 0.0),
     "paper": (0.0, 0.01, 0.1, 0.3, 1.0),
 }
 SEEDS = {"quick": 1, "cpu": 1, "paper": 4}
@@ -29,7 +30,7 @@ def cases(scale: str) -> list[tuple[gg.FitConfig, dict]]:
     """Each weight decay with each seed."""
     config = {
         "quick": gg.FitConfig(steps=60, batch=20, records=12),
-        "cpu": gg.FitConfig(steps=50_000, batch=200, records=160, evaluate=2500),
+        "cpu": gg.FitConfig(steps=40_000, batch=200, records=160, evaluate=2500),
         "paper": gg.FitConfig(steps=1_000_000, batch=200, records=400),
     }[scale]
     size = 60 if scale == "quick" else 200
