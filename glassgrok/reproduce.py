@@ -53,6 +53,18 @@ PAPERS = {
         Step("figure10_transformer_decay.py", "figure10_transformer_decay", (0.2, 5, 60)),
         Step("figure4_imdb.py", "figure4_imdb", (1, 12, 600)),
         Step("figure5_qm9.py", "figure5_qm9", (1, 10, 30)),
+        Step("figure3_mnist.py", "figure3_mnist", (0.5, 18, 90)),
+        Step("figure3_grokking.py", "figure3_grokking", (0.3, 8, 8)),
+        Step("figure3_sizes.py", "figure3_sizes", (0.3, 8, 100)),
+        Step("figure8_messiness.py", "figure8_messiness", (0.3, 6, 40), whole=True),
+        Step("figure10_mnist_decay.py", "figure10_mnist_decay", (0.3, 14, 30)),
+        Step(
+            "figure11_mnist_cross_entropy.py",
+            "figure11_mnist_cross_entropy",
+            (0.4, 5, 90),
+            whole=True,
+        ),
+        Step("figure12_mnist_cross_entropy.py", "figure12_mnist_cross_entropy", (0.3, 5, 60)),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
     ),
 }

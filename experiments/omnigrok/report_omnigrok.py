@@ -13,6 +13,8 @@ import judges_real
 import judges_teacher
 import judges_toy
 import judges_transformer
+import judges_mnist
+import judges_teacher
 
 from glassgrok.claims import report
 from glassgrok.experiment import command
@@ -20,6 +22,7 @@ from glassgrok.experiment import command
 # In the order of the paper's figures.
 JUDGES = (judges_teacher, judges_toy, judges_transformer)
 JUDGES = (judges_teacher, judges_real)
+JUDGES = (judges_teacher, judges_mnist)
 
 
 @dataclass(frozen=True)

@@ -9,3 +9,7 @@ from glassgrok.models.transformer import Transformer
 
 __all__ = ["MLP", "Adder", "Transformer", "factorised_logits"]
 __all__ = ["LSTM", "MLP", "GraphNetwork", "Transformer", "factorised_logits"]
+from glassgrok.models.mlp import MLP
+from glassgrok.models.transformer import Transformer
+
+__all__ = ["MLP", "Transformer", "factorised_logits"]

@@ -19,3 +19,4 @@ __all__ = [
     "split",
     "teacher_student",
 ]
+__all__ = ["OPERATIONS", "Supervised", "Task", "modular", "split", "teacher_student"]
