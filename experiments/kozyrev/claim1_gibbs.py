@@ -150,7 +150,7 @@ def relax(size: int, scale: str) -> dict:
     f = cells.potential()
     matrix = generator(f, tuple(e[1] - e[0] for e in cells.edges), THETA)
     run, keys = stretch(double_well, EVERY), iter(jax.random.split(jax.random.key(SEED), 10_000))
-    mean = jnp.array([STARTS[0], 0.0])[:size]
+    mean = jnp.array([[STARTS[0], 0.0]])[:, :size]
     walkers = at_rest(mean + STARTS[1] * jax.random.normal(next(keys), (many, size)),
                       next(keys), THETA)  # fmt: skip
     alive, mass, step, before = jnp.ones(many, bool), cells.start().ravel(), 0, 0.0

@@ -9,6 +9,7 @@ and the width of one of two wells of equal depth in two dimensions, against the 
 
 import math
 import time
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,7 @@ def kramers(theta: float) -> float:
     return math.prod(CURVATURE) / (2 * math.pi) * math.exp(-1 / theta)
 
 
+@lru_cache
 def exact_escape(theta: float) -> float:
     """Slowest rate of the equation on a grid that ends at the bottom of the other well."""
     x = np.linspace(-2.6, 1.0, 1201)
@@ -158,6 +160,7 @@ def spatial(gamma: float, theta: float) -> float:
     return inertia * transition_state(theta)
 
 
+@lru_cache
 def turnover(gamma: float, theta: float) -> float:
     """The same times the loss of population at low friction: Mel'nikov and Meshkov."""
     # Action of the orbit that leaves the saddle and comes back: 2 int sqrt(2 (1 - f)) dx.
@@ -166,6 +169,7 @@ def turnover(gamma: float, theta: float) -> float:
     return depopulation(loss) ** 2 / depopulation(2 * loss) * spatial(gamma, theta)
 
 
+@lru_cache
 def exact_pair(ratio: float, theta: float) -> dict[str, float]:
     """Rates of the equation on a grid that ends at the bottom of the other well, either way."""
     x, reach = np.linspace(-1.9, 1.9, 153), 6 * math.sqrt(theta / STIFFNESS * ratio)
@@ -212,6 +216,7 @@ def run(kind: str, value: float, scale: str, seed: int) -> dict:
     }
 
 
+@lru_cache
 def beyond(side: int):
     """Whether a walker is at the bottom of the well on that side."""
     return lambda x, _: side * x[0] >= 1
@@ -391,6 +396,7 @@ def main(options: Options) -> None:
     for seed, case in enumerate(cases(options.scale), 100 * SEED):
         if case not in there:
             runs.append(run(*case, options.scale, seed))
+            finish(options, runs)
     finish(options, runs)
 
 

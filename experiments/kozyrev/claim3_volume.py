@@ -91,7 +91,7 @@ def wide_share(x, shape):
 def draw(found: dict):
     """ln odds against the dimension, and against the depth."""
     page, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    for ratio, colour in zip(RATIOS, (GREY, BLUE, ORANGE), strict=True):
+    for ratio, colour in zip(RATIOS, (GREY, BLUE, ORANGE), strict=False):
         rows = [row for row in found["volumes"] if row["ratio"] == ratio]
         size = np.array([row["dimensions"] for row in rows])
         value, bar = np.array([row["ln_odds"] for row in rows]).T

@@ -97,9 +97,9 @@ def perceptron(labels: str, scale: str) -> dict:
     @jax.jit
     def counted(key, teacher, inputs, answers, news):
         weights = jax.random.normal(key, (chunk, WEIGHTS))
-        right = jnp.sign(weights @ inputs.T) == answers
+        right = jnp.sign(weights @ inputs.T) == answers[None]
         left = jnp.concatenate([jnp.ones((chunk, 1)), jnp.cumprod(right, axis=1)], axis=1)
-        wrong = jnp.mean(jnp.sign(weights @ news.T) != jnp.sign(news @ teacher), axis=1)
+        wrong = jnp.mean(jnp.sign(weights @ news.T) != jnp.sign(news @ teacher)[None], axis=1)
         return jnp.sum(left, axis=0), wrong @ left
 
     rows = []
@@ -322,8 +322,8 @@ def text(runs: list[dict], curves: dict, bends: dict, fitted: dict) -> str:
     ]  # fmt: skip
     if rows:
         told += (
-            f"\nA network of one ReLU layer (embedding 4, 8 units) on the pairs x <= y mod "
-            f"{MODULUS}, {MODULUS * (MODULUS + 1) // 2} of them: ln of the fraction of the box |θ_i| < {HALF_WIDTH:g} "
+            f"\nA network of one ReLU layer (embedding 4, 8 units) on the pairs x <= "
+            f"y mod {MODULUS}: ln of the fraction of the box |θ_i| < {HALF_WIDTH:g} "
             "with train loss below a bound, from umbrella windows.\n\n"
         ) + table(
             ["answers", "examples", *(f"S, L < {b:g}" for b in BOUNDS), "least overlap"], rows

@@ -12,6 +12,7 @@ a step; so that is the time in which runs of different friction are compared.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -71,8 +72,9 @@ def effective_friction(dt: float, friction: float) -> float:
     return dt / overdamped_time(dt, friction)
 
 
+@lru_cache
 def stretch(potential: Callable, steps: int, kernel: Callable = middle_step, gone=None) -> Callable:
-    """One compiled program of `steps` steps of all walkers.
+    """One compiled program of `steps` steps of all walkers; the same for the same arguments.
 
     Args:
         potential: (x, shape) -> f of one walker, where shape is any pytree of numbers.
@@ -268,7 +270,7 @@ class Adder(nn.Module):
         hidden = self.param("hidden", spread(self.d_model), (self.d_model, self.d_hidden))
         bias = self.param("bias", nn.initializers.zeros, (self.d_hidden,))
         bag = sum(jax.nn.one_hot(tokens[..., i], self.vocabulary) for i in (0, 1))
-        active = nn.relu(bag @ (embedding @ hidden) + bias)
+        active = nn.relu(bag @ (embedding @ hidden) + bias.reshape((1,) * (bag.ndim - 1) + (-1,)))
         shape = (self.d_hidden, self.vocabulary)
         return active @ self.param("unembed", spread(self.d_hidden), shape)
 
