@@ -149,7 +149,7 @@ def relax(size: int, scale: str) -> dict:
     cells, many = CELLS[size], WALKERS[scale]
     f = cells.potential()
     matrix = generator(f, tuple(e[1] - e[0] for e in cells.edges), THETA)
-    run, keys = stretch(double_well, EVERY), iter(jax.random.split(jax.random.key(SEED), 10_000))
+    run, keys = stretch(double_well), iter(jax.random.split(jax.random.key(SEED), 10_000))
     mean = jnp.array([[STARTS[0], 0.0]])[:, :size]
     walkers = at_rest(mean + STARTS[1] * jax.random.normal(next(keys), (many, size)),
                       next(keys), THETA)  # fmt: skip
@@ -157,7 +157,7 @@ def relax(size: int, scale: str) -> dict:
     h, rows = overdamped_time(DT, 1.0), []
     for moment in TIMES:
         while step < round(moment / h):
-            walkers, _, _ = run(walkers, alive, next(keys), None, DT, 1.0, THETA)
+            walkers, _, _ = run(walkers, alive, next(keys), EVERY, None, DT, 1.0, THETA)
             step += EVERY
         mass, before = evolve(matrix, mass, moment - before, STEPS), moment
         expected, seen = cells.binned(mass.reshape(f.shape)), cells.counts(np.asarray(walkers.x))
@@ -194,7 +194,7 @@ def average(size: int, scale: str, kernel, friction: float, walkers=None, key=No
     """Shares of the bins over many snapshots, against exp(-f/θ)."""
     cells, many, snapshots = CELLS[size], WALKERS[scale], SNAPSHOTS[scale]
     f = cells.potential()
-    run = stretch(double_well, EVERY, kernel)
+    run = stretch(double_well, kernel)
     key = jax.random.key(SEED + 1) if key is None else key
     keys = iter(jax.random.split(key, 10_000))
     if walkers is None:
@@ -205,7 +205,7 @@ def average(size: int, scale: str, kernel, friction: float, walkers=None, key=No
     batches = min(BATCHES, many // 20)
     group = np.arange(many) * batches // many
     for count in range(warm + snapshots):
-        walkers, _, _ = run(walkers, alive, next(keys), None, DT, friction, THETA)
+        walkers, _, _ = run(walkers, alive, next(keys), EVERY, None, DT, friction, THETA)
         if count >= warm:
             x = np.asarray(walkers.x)
             shares = shares + np.stack(
@@ -247,12 +247,12 @@ def decay(scale: str, friction: float, exact: float) -> dict:
     edges = cells.edges[0]
     left = float(gibbs(f, THETA)[(edges[1:] + edges[:-1]) / 2 < 0].sum())
     every = max(1, round(0.25 / exact / h))
-    run, keys = stretch(double_well, every), jax.random.split(jax.random.key(SEED + 2), 13)
+    run, keys = stretch(double_well), jax.random.split(jax.random.key(SEED + 2), 13)
     x = jnp.full((many, 1), -1.0)
     walkers, alive = at_rest(x, keys[-1], THETA), jnp.ones(many, bool)
     times, excess = [], []
     for count, key in enumerate(keys[:10], 1):
-        walkers, _, _ = run(walkers, alive, key, None, DT, friction, THETA)
+        walkers, _, _ = run(walkers, alive, key, every, None, DT, friction, THETA)
         side = np.asarray(walkers.x)[:, 0] < 0
         if count >= 2:
             times.append(count * every * h)
@@ -291,14 +291,15 @@ def draw(found: dict):
     axes[0].legend(frameon=False, title="points: walkers\nlines: Fokker-Planck")
     for run, x, colour in zip(found["runs"], middle, (BLUE, GREY), strict=True):
         expected = np.array(run["end"]["expected"])
-        off = np.array(run["end"]["seen"]) / expected - 1
-        known, bar = expected > 1e-3, np.array(run["end"]["error"]) / expected
-        axes[1].errorbar(x[known], 100 * off[known], 100 * bar[known], fmt=".", color=colour,
+        known = expected > 1e-3
+        off, bar = ((np.array(run["end"][name]) / np.where(known, expected, 1))
+                    for name in ("seen", "error"))  # fmt: skip
+        axes[1].errorbar(x[known], 100 * off[known] - 100, 100 * bar[known], fmt=".", color=colour,
                          label=f"Eq. 1, {run['dimensions']}-D")  # fmt: skip
     control = found["control"]
     expected = np.array(control["expected"])
     known = expected > 1e-3
-    off = 100 * (np.array(control["seen"]) / expected - 1)
+    off = 100 * (np.array(control["seen"]) / np.where(known, expected, 1) - 1)
     label = f"Zhang et al., Eq. 5, c_f = {control['friction']:g}"
     axes[1].plot(middle[0][known], off[known], ".", color=ORANGE, label=label)
     axes[1].axhline(0, color="black", linewidth=0.6)

@@ -78,13 +78,13 @@ def escapes(
         seed: of the noise.
     """
     many, h = WALKERS[scale], overdamped_time(DT, 1.0)
-    run = stretch(potential, EVERY, gone=target)
+    run = stretch(potential, gone=target)
     keys = iter(jax.random.split(jax.random.key(seed), 20_000))
     walkers = at_rest(jnp.tile(jnp.array(start, jnp.float32), (many, 1)), next(keys), theta)
     alive, events, exposure, step = jnp.ones(many, bool), 0, 0, 0
     while events < EVENTS[scale]:
         before = int(alive.sum())
-        walkers, alive, seen = run(walkers, alive, next(keys), shape, DT, 1.0, theta)
+        walkers, alive, seen = run(walkers, alive, next(keys), EVERY, shape, DT, 1.0, theta)
         step += EVERY
         if step * h > 4:
             events, exposure = events + before - int(alive.sum()), exposure + int(seen)
@@ -100,13 +100,13 @@ def exchange_rate(friction: float, theta: float, scale: str, seed: int) -> tuple
     From the shares on the left at two times; the error is that of 20 batches of walkers.
     """
     many, expected = WALKERS[scale] // 20 * 20, turnover(effective_friction(DT, friction), theta)
-    run, keys = stretch(quartic, EVERY), iter(jax.random.split(jax.random.key(seed), 20_000))
+    run, keys = stretch(quartic), iter(jax.random.split(jax.random.key(seed), 20_000))
     walkers, alive = at_rest(jnp.full((many, 1), -1.0), next(keys), theta), jnp.ones(many, bool)
     settle = max(1, round((4 + 3 / effective_friction(DT, friction)) / DT / EVERY))
     length = max(2, round(0.4 / expected / DT / EVERY))
     seen = []
     for count in range(1, settle + length + 1):
-        walkers, _, _ = run(walkers, alive, next(keys), None, DT, friction, theta)
+        walkers, _, _ = run(walkers, alive, next(keys), EVERY, None, DT, friction, theta)
         if count in (settle, settle + length):
             seen.append((np.asarray(walkers.x)[:, 0] < 0).reshape(20, -1).mean(axis=1))
 
@@ -172,8 +172,8 @@ def turnover(gamma: float, theta: float) -> float:
 @lru_cache
 def exact_pair(ratio: float, theta: float) -> dict[str, float]:
     """Rates of the equation on a grid that ends at the bottom of the other well, either way."""
-    x, reach = np.linspace(-1.9, 1.9, 153), 6 * math.sqrt(theta / STIFFNESS * ratio)
-    y = np.linspace(-reach, reach, 151)
+    x, reach = np.linspace(-1.9, 1.9, 115), 6 * math.sqrt(theta / STIFFNESS * ratio)
+    y = np.linspace(-reach, reach, 101)
     middle = [(e[1:] + e[:-1]) / 2 for e in (x, y)]
     side = np.tanh(3 * middle[0]) / math.tanh(3)
     stiffness = (STIFFNESS / 2 * ratio ** (-side))[:, None]

@@ -52,14 +52,14 @@ def occupation(size: int, ratio: float, depth: float, scale: str, seed: int) -> 
     """
     many = WALKERS[scale]
     shape = (jnp.float32(ratio), jnp.float32(depth))
-    run, share = stretch(potential, EVERY), jax.jit(jax.vmap(wide_share, (0, None)))
+    run = stretch(potential)
     keys = iter(jax.random.split(jax.random.key(seed), SNAPSHOTS[scale] + 2))
     first = jnp.where(jnp.arange(many) % 2 == 0, 0.0, DISTANCE * (1 + ratio))
     x = jax.random.normal(next(keys), (many, size)).at[:, 0].add(first)
     walkers, alive, seen = at_rest(x, next(keys), 1.0), jnp.ones(many, bool), []
     for key in keys:
-        walkers, _, _ = run(walkers, alive, key, shape, DT, 1.0, 1.0)
-        seen.append(np.asarray(share(walkers.x, shape)))
+        walkers, _, _ = run(walkers, alive, key, EVERY, shape, DT, 1.0, 1.0)
+        seen.append(np.asarray(wide_shares(walkers.x, shape)))
     counted = np.array(seen[round(SETTLE * len(seen)) :])  # (snapshots, walkers)
     wide = counted.mean(axis=0).reshape(BATCHES, -1).mean(axis=1)
     # The odds of a mean, not the mean of odds: batches are left out in turn.
@@ -82,9 +82,10 @@ def occupation(size: int, ratio: float, depth: float, scale: str, seed: int) -> 
     }
 
 
-def wide_share(x, shape):
-    """Share of the wide well in the density at x."""
-    narrow, wide = wells(x, shape)
+@jax.jit
+def wide_shares(x, shape):
+    """Share of the wide well in the density where each walker is."""
+    narrow, wide = jax.vmap(wells, (0, None))(x, shape)
     return jax.nn.sigmoid(wide - narrow)
 
 

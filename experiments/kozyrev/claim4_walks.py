@@ -299,8 +299,7 @@ def draw(runs: list[dict]):
                          color=GREEN if middle else GREY, markersize=5, alpha=0.8,
                          label=None if label in seen else label)  # fmt: skip
             seen.add(label)
-    x = np.array(axes[2].get_xlim())
-    x = np.geomspace(max(x[0], 1), x[1], 20)
+    x = np.geomspace(max(axes[2].get_xlim()[0], 1), axes[2].get_xlim()[1], 20)
     axes[2].plot(x, x**2, color="black", linewidth=0.8, label="square")
     axes[2].plot(x, x, color="black", linewidth=0.8, linestyle=":", label="equal")
     axes[2].set(title="AdamW", xlabel="steps to memorise", ylabel="steps to generalise",

@@ -73,18 +73,17 @@ def effective_friction(dt: float, friction: float) -> float:
 
 
 @lru_cache
-def stretch(potential: Callable, steps: int, kernel: Callable = middle_step, gone=None) -> Callable:
-    """One compiled program of `steps` steps of all walkers; the same for the same arguments.
+def stretch(potential: Callable, kernel: Callable = middle_step, gone=None) -> Callable:
+    """One compiled program that moves all walkers; the same for the same arguments.
 
     Args:
         potential: (x, shape) -> f of one walker, where shape is any pytree of numbers.
-        steps: how many.
         kernel: of `glassgrok.dynamics`.
         gone: (x, shape) -> bool, where a walker leaves for good; none leaves if not given.
 
     Returns:
-        (walkers, alive, key, shape, dt, friction, kT) -> (walkers, alive, exposure): alive is
-        (walkers,) bool, exposure the sum over steps of the walkers that were alive before each.
+        (walkers, alive, key, steps, shape, dt, friction, kT) -> (walkers, alive, exposure): alive
+        is (walkers,) bool, exposure the sum over steps of the walkers that were alive before each.
     """
     force = jax.grad(lambda x, shape: -potential(x, shape))
 
@@ -92,18 +91,17 @@ def stretch(potential: Callable, steps: int, kernel: Callable = middle_step, gon
         return kernel(x, v, force(x, shape), noise, dt, friction, kT, Free())
 
     @jax.jit
-    def run(walkers, alive, key, shape, dt, friction, kT):
-        def body(carry, key):
+    def run(walkers, alive, key, steps, shape, dt, friction, kT):
+        def body(step, carry):
             (x, v), alive, exposure = carry
             exposure = exposure + jnp.sum(alive, dtype=jnp.int32)
-            noise = jax.random.normal(key, x.shape)
+            noise = jax.random.normal(jax.random.fold_in(key, step), x.shape)
             x, v = jax.vmap(one, (0, 0, 0, *[None] * 4))(x, v, noise, shape, dt, friction, kT)
             if gone is not None:
                 alive = alive & ~jax.vmap(gone, (0, None))(x, shape)
-            return (Walkers(x, v), alive, exposure), None
+            return Walkers(x, v), alive, exposure
 
-        start = (walkers, alive, jnp.int32(0))
-        return jax.lax.scan(body, start, jax.random.split(key, steps))[0]
+        return jax.lax.fori_loop(0, steps, body, (walkers, alive, jnp.int32(0)))
 
     return run
 
