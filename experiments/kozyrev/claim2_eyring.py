@@ -23,6 +23,7 @@ from kozyrev import (
     at_rest,
     effective_friction,
     generator,
+    keep,
     line,
     measured,
     overdamped_time,
@@ -396,7 +397,7 @@ def main(options: Options) -> None:
     for seed, case in enumerate(cases(options.scale), 100 * SEED):
         if case not in there:
             runs.append(run(*case, options.scale, seed))
-            finish(options, runs)
+            keep(options, "claim2_eyring", runs)
     finish(options, runs)
 
 

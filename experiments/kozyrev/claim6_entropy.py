@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from kozyrev import BLUE, GREEN, GREY, ORANGE, Adder, Options, line, measured
+from kozyrev import BLUE, GREEN, GREY, ORANGE, Adder, Options, keep, line, measured
 
 import glassgrok as gg
 from glassgrok.experiment import about, command, known_runs, table, write
@@ -27,17 +27,17 @@ from glassgrok.experiment import about, command, known_runs, table, write
 SEED = 0
 CUBE, SHRINK, POINTS = 30, 0.7, 2_000_000  # its dimensions, ε, random points
 WEIGHTS, LEAST = 5, 50  # of the perceptron; weights that must be left for an answer
-STUDENTS = {"quick": 2**16, "cpu": 2**21, "paper": 2**26}
+STUDENTS = {"quick": 2**16, "cpu": 2**20, "paper": 2**26}
 DRAWS = {"quick": 4, "cpu": 16, "paper": 64}  # of teacher and examples
 MOST = {"quick": 12, "cpu": 40, "paper": 60}  # examples of the perceptron
 LABELS = ("teacher", "random")
-SIZES = {"quick": (4,), "cpu": (3, 6, 10, 15, 20, 26), "paper": (3, 6, 9, 12, 15, 18, 21, 24, 27)}
+SIZES = {"quick": (4,), "cpu": (4, 9, 14, 20, 26), "paper": (3, 6, 9, 12, 15, 18, 21, 24, 27)}
 MODULUS, HALF_WIDTH, BOUNDS = 7, 2.0, (0.3, 0.1)
 ANSWERS = ("x+y", "random")
 WINDOWS = {
     "quick": gg.UmbrellaConfig(groups=4, steps=500, rung_steps=100, columns=0, draws=512,
                                omega_dt=0.25, sweepers=1),
-    "cpu": gg.UmbrellaConfig(groups=8, steps=1500, rung_steps=400, columns=0, draws=2048,
+    "cpu": gg.UmbrellaConfig(groups=8, steps=1000, rung_steps=400, columns=0, draws=2048,
                              omega_dt=0.2),
     "paper": gg.UmbrellaConfig(groups=16, steps=8000, rung_steps=2000, columns=0, sweepers=16),
 }  # fmt: skip
@@ -367,12 +367,13 @@ def main(options: Options) -> None:
     for labels in LABELS:
         if ("perceptron", labels, None, None) not in there:
             runs.append(perceptron(labels, scale))
-    finish(options, runs)
+            keep(options, "claim6_entropy", runs)
     for size in SIZES[scale]:
         for answers in ANSWERS if scale != "quick" else ANSWERS[:1]:
             if ("network", None, answers, size) not in there:
                 runs.append(network(answers, size, scale))
-                finish(options, runs)
+                keep(options, "claim6_entropy", runs)
+    finish(options, runs)
 
 
 if __name__ == "__main__":

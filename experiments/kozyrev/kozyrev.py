@@ -28,6 +28,7 @@ from scipy.stats import chi2
 
 from glassgrok.domains import Free
 from glassgrok.dynamics import middle_step
+from glassgrok.engine.folder import write_json
 from glassgrok.training import init_training, optimizer_of, steps_to, training_blocks
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -44,6 +45,12 @@ class Options:
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
     out: Path = Path("figures/kozyrev")
+
+
+def keep(options: Options, name: str, runs: list[dict]) -> None:
+    """The runs so far, for `known_runs`; `write` adds what follows from them, and the picture."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options.out / f"{name}.json", {"scale": options.scale, "runs": runs})
 
 
 # --- walkers ------------------------------------------------------------------------------------
