@@ -66,6 +66,15 @@ PAPERS = {
         ),
         Step("figure12_mnist_cross_entropy.py", "figure12_mnist_cross_entropy", (0.3, 5, 60)),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
+    "kozyrev": (
+        Step("claim1_gibbs.py", "claim1_gibbs", (0.3, 1, 3), whole=True),
+        Step("claim2_eyring.py", "claim2_eyring", (0.3, 3, 5)),
+        Step("claim3_volume.py", "claim3_volume", (0.3, 2, 5), whole=True),
+        Step("claim4_walks.py", "claim4_walks", (0.5, 4, 20)),
+        Step("claim5_fraction.py", "claim5_fraction", (0.3, 5, 30)),
+        Step("claim6_entropy.py", "claim6_entropy", (0.5, 6, 20)),
+        Step("claim7_circles.py", "claim7_circles", (0.3, 1, 10), whole=True),
+        Step("report_kozyrev.py", None, (0.1, 0.1, 0.1)),
     ),
 }
 
