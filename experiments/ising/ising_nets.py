@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from glassgrok.models.mlp import torch_uniform
+
 SMALL = 0.01  # below it a weight counts as zero (v2 of the paper)
 
 
@@ -76,8 +78,7 @@ def first_weights(key, sizes, c=1.0) -> list:
     """c U(-1/sqrt(fan in), 1/sqrt(fan in)), as PyTorch draws the weights of a linear layer."""
     keys = jax.random.split(key, len(sizes) - 1)
     return [
-        c * jax.random.uniform(k, (a, b), minval=-(a**-0.5), maxval=a**-0.5)
-        for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        c * torch_uniform(a)(k, (a, b)) for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
     ]
 
 
