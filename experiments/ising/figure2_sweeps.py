@@ -121,6 +121,12 @@ def line(label: str, records: list[dict]) -> list:
     return [label, len(records), *told]
 
 
+def cases_of(options: SweepOptions) -> list[Case]:
+    """The values of a sweep; at the scale quick only the last two."""
+    every = CASES[options.sweep]
+    return every[-2:] if options.scale == "quick" else every
+
+
 def draw(sweep: str, records: list[dict]):
     """Train and test accuracy over the epochs for both test sets, in a colour for each value."""
     page, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", sharey=True)
@@ -163,10 +169,10 @@ def main(options: SweepOptions) -> None:
     """Train what is not there yet, draw and write."""
     name, last = NAMES[options.sweep], EPOCHS[options.scale]
     records = known_runs(options.out, name, options.scale)
-    ready = default_records(options)
+    ready, fresh = default_records(options), False
     # Seeds outermost: every value is there once before any is there twice.
     for seed in range(options.copies()):
-        for case in CASES[options.sweep]:
+        for case in cases_of(options):
             run, net = Run(seed=seed)._replace(**case.run), net_of(options.scale, **case.net)
             if any(r["label"] == case.label and r["run"]["seed"] == seed for r in records):
                 continue
@@ -179,8 +185,10 @@ def main(options: SweepOptions) -> None:
                 record = thinned(record) | {"provenance": about(name, seed)}
             print(f"{case.label}: {described(record)}", flush=True)
             records.append({"label": case.label, **record})
+            fresh = True
             finish(options, records)
-    finish(options, records)
+    if not fresh:
+        finish(options, records)
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def finish(options: Options, records: list[dict]) -> None:
 
 def main(options: Options) -> None:
     """Train what is not there yet, draw and write."""
-    records = known_runs(options.out, "figure5", options.scale)
+    records, fresh = known_runs(options.out, "figure5", options.scale), False
     options.out.mkdir(parents=True, exist_ok=True)
     net, last = net_of(options.scale), EPOCHS[options.scale]
     kept = np.linspace(0, last, min(SNAPSHOTS, last + 1)).round().astype(int)
@@ -182,9 +182,11 @@ def main(options: Options) -> None:
             if first:
                 layers = {f"layer{k}": np.stack(w) for k, w in enumerate(zip(*pages, strict=True))}
                 np.savez(snapshots_file(options), epoch=kept, **layers)
+            fresh = True
             records.append(record | {"provenance": about("figure5", run.seed)})
             finish(options, records)
-    finish(options, records)
+    if not fresh:
+        finish(options, records)
 
 
 if __name__ == "__main__":

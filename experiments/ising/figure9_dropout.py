@@ -116,7 +116,7 @@ def main(options: DropoutOptions) -> None:
     Raises:
         ValueError: the runs that are there are of another width.
     """
-    records = known_runs(options.out, "figure9", options.scale)
+    records, fresh = known_runs(options.out, "figure9", options.scale), False
     width, last = options.neurons, EPOCHS[options.scale]
     if any(r["width"] != width for r in records):
         raise ValueError(
@@ -132,8 +132,10 @@ def main(options: DropoutOptions) -> None:
             [record] = curves(net, options.scale, [run], recorded(last, RECORDS))
             record = thinned(record) | {"width": width, "provenance": about("figure9", seed)}
             records.append(record)
+            fresh = True
             finish(options, records)
-    finish(options, records)
+    if not fresh:
+        finish(options, records)
 
 
 if __name__ == "__main__":
