@@ -209,7 +209,7 @@ def test_networks_and_what_goes_on_from_them(tmp_path, capsys):
     last = found["runs"][0]["curves"]["random_accuracy"][-1]
     assert confusion["accuracy"] == pytest.approx(last, abs=1e-3)
     figure16_confidence.main(options)
-    assert "c = 9" in written(tmp_path, "figure16")[0]["dips"]
+    assert "c = 10" in written(tmp_path, "figure16")[0]["dips"]
     other = ising_common.Options("cpu", out=tmp_path)
     with pytest.raises(ValueError, match="holds runs of the scale quick, not cpu"):
         figure16_confidence.main(other)

@@ -9,7 +9,7 @@ import json
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ising_common import Options
+from ising_common import Options, mean_curve
 
 from glassgrok.experiment import about, command, spread, table, write
 
@@ -85,8 +85,7 @@ def draw(default: list[dict], sweeps: dict):
         for label, colour in zip(labels, plt.cm.viridis(np.linspace(0, 0.9, len(labels))),
                                  strict=True):  # fmt: skip
             own = [r for r in sweeps[name] if r["label"] == label]
-            curve = np.mean([r["curves"]["random_confidence"] for r in own], axis=0)
-            place.plot(own[0]["epoch"], curve, color=colour, label=label)
+            place.plot(*mean_curve(own, "random_confidence"), color=colour, label=label)
         place.set(xlabel="epoch", ylabel=r"mean $P_{max} - P_{second}$, random test set",
                   title=f"for different {symbol}")  # fmt: skip
         if labels:

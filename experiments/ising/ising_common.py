@@ -159,6 +159,13 @@ def late(record: dict, name: str, share: float = 0.1) -> float:
     return float(np.mean(np.array(record["curves"][name])[epoch >= (1 - share) * epoch[-1]]))
 
 
+def mean_curve(records: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs, and the mean of a curve over networks, which may have been looked at elsewhere."""
+    epoch = np.array(min((r["epoch"] for r in records), key=lambda e: e[-1]))
+    values = [np.interp(epoch, r["epoch"], r["curves"][name]) for r in records]
+    return epoch, np.mean(values, axis=0)
+
+
 def plateau(record: dict, name: str) -> float | None:
     """A curve while the network had memorised and not generalised: its median between the two.
 
