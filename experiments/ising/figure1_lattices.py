@@ -87,10 +87,12 @@ def draw(options: Options, density: dict):
         places[0].set_ylabel(f"$\\Delta E_{row + 1}$\n{low} to {high}", fontsize=9)
     left, right = below.subplots(1, 2)
     exact = np.array(density["exact"], float)
-    left.plot(density["energies"], exact, color="black", label="exact")
+    known = np.isfinite(exact)
+    energies = np.array(density["energies"])
+    left.plot(energies[known], exact[known], color="black", label="exact")
     for run in density["runs"][:1]:
         entropy = np.array(run["entropy"], float)
-        left.plot(density["energies"], entropy, ".", color="#D55E00", label="Wang-Landau")
+        left.plot(energies, entropy, ".", color="#D55E00", label="Wang-Landau")
     left.set(xlabel="E (couplings)", ylabel="ln g(E) (nats)")
     left.legend(frameon=False)
     for run in density["runs"]:

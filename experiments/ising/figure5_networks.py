@@ -77,7 +77,8 @@ def diagram(axes, params: list[np.ndarray]) -> None:
     for x, places in enumerate(columns):
         axes.scatter(np.full(len(places), x), places, s=4, color="black", zorder=3)
     axes.set(xlim=(-0.1, len(columns) - 0.9), yticks=[], xticks=range(len(columns)))
-    axes.set_xticklabels([f"hidden {x + 1}" for x in range(len(columns))], fontsize=8)
+    axes.set_xticklabels(range(1, len(columns) + 1))
+    axes.set_xlabel("hidden layer")
     for side in axes.spines.values():
         side.set_visible(False)
 
