@@ -141,10 +141,10 @@ def draw(net, epochs, snapshots, data: dict, results: dict):
                 place.set_title(f"hidden {k + 1}, {held:.0%}", fontsize=8)
             row[0].set_ylabel(f"epoch {epochs[i]:,}", fontsize=10)
     handles = [plt.Line2D([], [], marker="o", ls="", color=c) for c in COLOURS]
-    above.legend(handles, [f"$\\Delta E_{k + 1}$" for k in range(4)], loc="outside lower center", ncols=4,
-                 frameon=False)  # fmt: skip
-    names = [(name, i) for i in range(2) for name in ("random", "inverted", "inverted 2")]
-    for place, (name, i) in zip(below.subplots(1, 6), names, strict=True):
+    names = [f"$\\Delta E_{k + 1}$" for k in range(4)]
+    above.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    cases = [(name, i) for i in range(2) for name in ("random", "inverted", "inverted 2")]
+    for place, (name, i) in zip(below.subplots(1, 6), cases, strict=True):
         one = results["confusion"][name][i]
         share = np.array(one["matrix"]) / np.maximum(np.sum(one["matrix"], 1, keepdims=True), 1)
         place.imshow(share, cmap="Blues", vmin=0, vmax=1)

@@ -74,7 +74,7 @@ SIZES = {
 RATE = 3e-3  # learning rate of the trained networks
 DECAYS = (0.0, 5e-3)
 NETWORKS = {"quick": 2, "cpu": 6, "paper": 16}
-SECOND = {"A": ("test_accuracy", 0.0, 1.0), "sparsity": ("sparsity", 0.0, 0.6)}
+SECOND = {"A": ("test_accuracy", 0.0, 1.0), "sparsity": ("sparsity", 0.0, 0.48)}
 
 
 def task_of(size: Size) -> gg.Task:
@@ -283,7 +283,7 @@ def main(options: Options) -> None:
             own = [n for n in found if n["decay"] == decay]
             place.scatter([n["u"] for n in own], [n[kind] for n in own], marker=marker, s=30,
                           color="#D55E00", zorder=5)  # fmt: skip
-    axes[0].set_title("circles: trained without decay, crosses: with it", loc="right", fontsize=9)
+    page.suptitle("Circles: networks trained without decay; crosses: with it", fontsize=10)
     results = {
         "provenance": about("figure18", 0),
         "seconds": round(time.perf_counter() - began, 1),
