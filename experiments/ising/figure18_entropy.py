@@ -59,7 +59,7 @@ QUICK = gg.UmbrellaConfig(
     columns=4, draws=256, sweepers=1, patience=0, omega_dt=0.1,
 )  # fmt: skip
 CPU = gg.UmbrellaConfig(
-    groups=6, witnesses=2, steps=2000, block=50, rung_steps=800, spread_steps=1000,
+    groups=6, witnesses=2, steps=1000, block=50, rung_steps=800, spread_steps=1000,
     level_steps=200, columns=8, spread=2.0, omega_dt=0.2, lag=0.3, patience=1, sweepers=2,
 )  # fmt: skip
 PAPER = gg.UmbrellaConfig(
@@ -68,11 +68,12 @@ PAPER = gg.UmbrellaConfig(
 )  # fmt: skip
 SIZES = {
     "quick": Size(4, 5, 10, (4, 4), 40, 0.5, (6, 5), QUICK),
-    "cpu": Size(4, 25, 100, (8, 8), 6000, -4.0, (24, 16), CPU),
+    "cpu": Size(4, 150, 100, (12, 12), 5000, -3.0, (20, 16), CPU),
     "paper": Size(8, 100, 400, (16, 16), 20_000, -6.0, (40, 20), PAPER),
 }
 RATE = 3e-3  # learning rate of the trained networks
 DECAYS = (0.0, 5e-3)
+LOOKS = 40  # epochs at which they are looked at, evenly in ln(epoch)
 NETWORKS = {"quick": 2, "cpu": 6, "paper": 16}
 SECOND = {"A": ("test_accuracy", 0.0, 1.0), "sparsity": ("sparsity", 0.0, 0.48)}
 
@@ -133,28 +134,53 @@ def system_of(size: Size, task: gg.Task, second: str) -> gg.System:
     return gg.System(whole.init, observe, gg.Box(width))
 
 
-def networks(options: Options, size: Size, task: gg.Task, observe) -> list[dict]:
-    """Trained networks from the same box: where they end in u, A, sparsity and activity."""
+def as_flax(weights: list) -> dict:
+    """Matrices as the parameters of `MLP`."""
+    return {"params": {f"layer_{k}": {"kernel": w} for k, w in enumerate(weights)}}
+
+
+def networks(options: Options, size: Size, task: gg.Task, observe) -> tuple[list[dict], dict]:
+    """Trained networks from the same box: their ways in u, A, sparsity and activity.
+
+    Returns:
+        A record of each network, and the first one of either kind at the end.
+    """
     net = Net((size.lattice**2, *size.hidden, 4), learning_rate=RATE)
     labels = task.labels.astype(np.int32)
     sets = {
         "train": (task.inputs[task.train], labels[task.train]),
         "random": (task.inputs[task.test], labels[task.test]),
     }
-    found = []
+    found, last = [], {}
+    epochs = np.unique(np.geomspace(1, size.epochs, LOOKS).round().astype(int))
     for decay in DECAYS:
         for seed in range(NETWORKS[options.scale]):
-            run = Run(seed=seed, c=HALF_WIDTH, decay=decay)
-            *_, (_, seen, weights) = trained(net, [sets], [run], [size.epochs])
-            params = {"params": {f"layer_{k}": {"kernel": w[0]} for k, w in enumerate(weights)}}
-            u, a, told = observe(params)
-            found.append(
-                {"decay": decay, "seed": seed, "u": float(u), "A": float(a),
-                 "sparsity": float(sparsity(params)), "active": float(told["active"]),
-                 "train_accuracy": float(seen["train_accuracy"][0]),
-                 "test_accuracy": float(told["test_accuracy"])}
-            )  # fmt: skip
-    return found
+            run, way = Run(seed=seed, c=HALF_WIDTH, decay=decay), []
+            for epoch, seen, weights in trained(net, [sets], [run], epochs):
+                params = as_flax([w[0] for w in weights])
+                u, a, told = observe(params)
+                way.append(
+                    {"epoch": epoch, "u": u, "A": a, "sparsity": sparsity(params),
+                     "active": told["active"], "train_accuracy": seen["train_accuracy"][0],
+                     "test_accuracy": told["test_accuracy"]}
+                )  # fmt: skip
+            last.setdefault(decay, params)
+            way = {name: [round(float(point[name]), 4) for point in way] for name in way[0]}
+            found.append({"decay": decay, "seed": seed, "way": way})
+    return found, {"memorising": last[DECAYS[0]], "generalising": last[DECAYS[1]]}
+
+
+def at(network: dict, u: float) -> dict:
+    """A network at the last epoch that its train loss was not below e^u; else at the first."""
+    way = network["way"]
+    above = np.flatnonzero(np.array(way["u"]) >= u)
+    i = int(above[-1]) if len(above) else 0
+    return {name: values[i] for name, values in way.items()}
+
+
+def level_of(found: list[dict]) -> float:
+    """u at which networks are compared: where those with decay end, in the median."""
+    return float(np.median([n["way"]["u"][-1] for n in found if n["decay"] == DECAYS[1]]))
 
 
 def rows_of(landscape: gg.Landscape) -> list[dict]:
@@ -193,14 +219,15 @@ def plain(table: np.ndarray) -> list:
 
 def judged(landscape: gg.Landscape, kind: str, found: list[dict]) -> dict:
     """Rows of a landscape, and how much higher or lower it is where networks with decay end."""
-    rows = rows_of(landscape)
-    means = {d: np.mean([n[kind] for n in found if n["decay"] == d]) for d in DECAYS}
+    rows, level = rows_of(landscape), level_of(found)
+    means = {d: np.mean([at(n, level)[kind] for n in found if n["decay"] == d]) for d in DECAYS}
     heights = [height(landscape, row["u"], means[DECAYS[1]], means[DECAYS[0]]) for row in rows]
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
     return {
         "converged": bool(convergence(landscape).converged),
         "median_error": float(np.median(errors)),
         "rows": rows,
+        "level": level,
         "trained": {f"{d:g}": float(m) for d, m in means.items()},
         "decay_over_none": [h for h in heights if h],
         "entropy": plain(landscape.entropy),
@@ -244,18 +271,22 @@ def text_of(options: Options, results: dict) -> str:
             every = max(1, len(rows) // 8)
             lines.append(
                 f"S at the {kinds[kind]} of networks trained with decay, less that at the one of "
-                "networks trained without:\n\n"
+                f"networks trained without, both as they are at u = {told['level']:.2f}:\n\n"
                 + table(["u", "with decay", "without", "difference (nats)"], rows[::every])
             )
     names = ("u", "A", "sparsity", "active", "train_accuracy", "test_accuracy")
-    rows = []
+    level, rows = level_of(results["networks"]), []
     for decay in DECAYS:
         own = [n for n in results["networks"] if n["decay"] == decay]
-        rows.append([f"{decay:g}", len(own), *(
-            f"{np.mean([n[k] for n in own]):.3f} ± {np.std([n[k] for n in own]):.3f}"
-            for k in names)])  # fmt: skip
-    lines.append("Trained networks (mean and standard deviation):\n\n"
-                 + table(["decay", "networks", *names], rows))  # fmt: skip
+        for label, u in ((f"at u = {level:.2f}", level), ("at the end", -np.inf)):
+            there = [at(n, u) for n in own]
+            told = [np.array([t[k] for t in there]) for k in names]
+            spreads = [f"{t.mean():.3f} ± {t.std():.3f}" for t in told]
+            rows.append([f"{decay:g}", len(own), label, *spreads])
+    lines.append(
+        "Trained networks (mean and standard deviation):\n\n"
+        + table(["decay", "networks", "", *names], rows)
+    )
     return "\n".join(lines)
 
 
@@ -263,7 +294,8 @@ def main(options: Options) -> None:
     """Sample both landscapes, draw and write."""
     began, size = time.perf_counter(), SIZES[options.scale]
     task = task_of(size)
-    found = networks(options, size, task, jax.jit(system_of(size, task, "A").observe))
+    observe = jax.jit(system_of(size, task, "A").observe)
+    found, starts = networks(options, size, task, observe)
     page, axes = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
     landscapes = {}
     for place, (kind, (name, low, high)) in zip(axes, SECOND.items(), strict=True):
@@ -276,14 +308,15 @@ def main(options: Options) -> None:
             told = f"{report.windows} windows, step {report.step:,}, u = {report.u_low:.2f}"
             print(f"{kind}: {report.stage}, {told}", flush=True)
 
-        landscape = gg.umbrella(system, grid, size.umbrella, jax.random.key(0), on_block=tell)
+        landscape = gg.umbrella(
+            system, grid, size.umbrella, jax.random.key(0), starts, on_block=tell
+        )
         landscapes[kind] = judged(landscape, kind, found)
         landscape_map(landscape, place, curve=gg.equilibrium_curve(landscape), relative=True)
-        for decay, marker in zip(DECAYS, "ox", strict=True):
-            own = [n for n in found if n["decay"] == decay]
-            place.scatter([n["u"] for n in own], [n[kind] for n in own], marker=marker, s=30,
-                          color="#D55E00", zorder=5)  # fmt: skip
-    page.suptitle("Circles: networks trained without decay; crosses: with it", fontsize=10)
+        for network in found:
+            way, style = network["way"], "-" if network["decay"] else ":"
+            place.plot(way["u"], way[kind], style, color="#D55E00", linewidth=0.9)
+    page.suptitle("Orange: training with weight decay; dotted: without", fontsize=10)
     results = {
         "provenance": about("figure18", 0),
         "seconds": round(time.perf_counter() - began, 1),
