@@ -32,6 +32,7 @@ BARE = {"quick": 40, "cpu": 10_000, "paper": 30_000}
 # Shares of all epochs: the paper's 0, 10,000, 17,000 and 25,000 of 25,000.
 SHOWN = (0.0, 0.4, 0.68, 1.0)
 SNAPSHOTS = 51
+FAINT = 0.02  # lines of smaller squared weights, of the largest, are left out
 COLOURS = {"train": "#0072B2", "random": "#D55E00", "inverted": "#009E73"}
 
 
@@ -62,18 +63,14 @@ def diagram(axes, params: list[np.ndarray]) -> None:
     columns.append(np.linspace(0, 1, params[-2].shape[1]))
     for x, weights in enumerate(params[1:-1]):
         share = (weights / largest) ** 2
-        for sign, colour in ((1, "#B2182B"), (-1, "#2166AC")):
-            i, j = np.nonzero((share > 0.005) & (np.sign(weights) == sign))
-            ends = np.stack(
-                [
-                    np.stack([np.full(len(i), x), columns[x][i]], 1),
-                    np.stack([np.full(len(j), x + 1), columns[x + 1][j]], 1),
-                ],
-                axis=1,
-            )
-            axes.add_collection(
-                LineCollection(ends, linewidths=1.6 * share[i, j], colors=colour, alpha=0.6)
-            )
+        i, j = np.nonzero(share > FAINT)
+        left = np.stack([np.full(len(i), x), columns[x][i]], axis=1)
+        right = np.stack([np.full(len(j), x + 1), columns[x + 1][j]], axis=1)
+        ends = np.stack([left, right], axis=1)
+        colours = np.where(weights[i, j] > 0, "#B2182B", "#2166AC")
+        axes.add_collection(
+            LineCollection(ends, linewidths=1.6 * share[i, j], colors=colours, alpha=0.6)
+        )
     for x, places in enumerate(columns):
         axes.scatter(np.full(len(places), x), places, s=4, color="black", zorder=3)
     axes.set(xlim=(-0.1, len(columns) - 0.9), yticks=[], xticks=range(len(columns)))
@@ -95,8 +92,8 @@ def accuracies(axes, record: dict) -> None:
 def draw(options: Options, records: list[dict]):
     """Above the diagrams at four epochs, below the curves."""
     epochs, params = load_snapshots(options)
-    page = plt.figure(figsize=(15, 11), layout="constrained")
-    spots = page.subplot_mosaic("abcd;eeff;gghh", height_ratios=[1.5, 1, 1])
+    page = plt.figure(figsize=(13, 10), layout="constrained")
+    spots = page.subplot_mosaic("abcd;eeff;gghh", height_ratios=[1.3, 1, 1])
     shown = [int(np.argmin(np.abs(epochs - share * epochs[-1]))) for share in SHOWN]
     for letter, i in zip("abcd", shown, strict=True):
         diagram(spots[letter], params[i])
@@ -116,6 +113,8 @@ def draw(options: Options, records: list[dict]):
         spots["g"].plot(first["epoch"], small, label=f"matrix {k + 1}")
         if active is not None:
             spots["h"].plot(first["epoch"], active, label=f"hidden layer {k + 1}")
+    if not bare:
+        spots["f"].set_axis_off()
     spots["g"].set(xlabel="epoch", ylabel=f"share of weights below {SMALL}", ylim=(0, 1.02))
     spots["h"].set(xlabel="epoch", ylabel="share of active neurons", ylim=(0, 1.02))
     for letter in "gh":

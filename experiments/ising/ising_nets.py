@@ -17,6 +17,8 @@ import optax
 from glassgrok.models.mlp import torch_uniform
 
 SMALL = 0.01  # below it a weight counts as zero (v2 of the paper)
+# A neuron is active where some example moves it by more than this share of the most in its layer.
+ACTIVE = 0.05
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,8 @@ def _measure(net: Net, data, params: list, run: Run) -> dict:
             f"{name}_confidence_variance": (first - second).var(),
         }
         if name == "random":
-            # A neuron is active where any example moves it, by more than a thousandth of the most.
             most = [jnp.max(jnp.abs(h), axis=0) for h in hidden]
-            found["active"] = jnp.stack([(m > 1e-3 * m.max()).mean() for m in most])
+            found["active"] = jnp.stack([(m > ACTIVE * m.max()).mean() for m in most])
             found["firing"] = jnp.stack([(h != 0).mean() for h in hidden])
     found["small"] = jnp.stack([(jnp.abs(w) < SMALL).mean() for w in params])
     found["weight_norm"] = optax.tree.norm(params)
