@@ -1,6 +1,7 @@
 """The scripts of experiments/ising at their quick scale, and what their helpers compute."""
 
 import json
+from dataclasses import replace
 
 import figure1_lattices
 import figure2_sweeps
@@ -22,7 +23,7 @@ import report_ising
 from glassgrok.claims import judged
 
 matplotlib.use("Agg")
-TINY = ising_nets.Net((9, 5, 4))
+TINY = ising_nets.Net((9, 5, 4), activation="tanh", dropout=True, learning_rate=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def last_weights(net, runs, epochs=3):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_weight_decay_is_where_the_optimizer_says(optimizer):
-    net = ising_nets.Net(TINY.sizes, optimizer=optimizer, learning_rate=0.01)
+    net = replace(TINY, optimizer=optimizer)
     run = ising_nets.Run(seed=3, c=2.0, decay=0.5, beta=0.7)
     _, params = last_weights(net, [run])
     inputs, labels = tiny_data()["train"]
@@ -87,7 +88,7 @@ def test_weight_decay_is_where_the_optimizer_says(optimizer):
 
 
 def test_runs_side_by_side_are_those_one_after_another():
-    net = ising_nets.Net(TINY.sizes, dropout=True)
+    net = TINY
     runs = [ising_nets.Run(1, 7.0), ising_nets.Run(2, 3.0, drop=0.3)]
     together, params = last_weights(net, runs, 20)
     for i, run in enumerate(runs):
@@ -100,23 +101,26 @@ def test_runs_side_by_side_are_those_one_after_another():
 
 
 def test_gradient_products_are_those_of_the_gradients():
-    net = ising_nets.Net(TINY.sizes, activation="tanh")
+    net = replace(TINY, sizes=(9, 5, 5, 4))
     inputs, labels = tiny_data()["train"]
     params = ising_nets.first_weights(jax.random.key(0), net.sizes, 2.0)
 
     def loss(params, x, y):
         return ising_nets.each_loss(net, ising_nets.layers(net, params, x[None])[-1], y[None])[0]
 
-    each = jax.vmap(jax.grad(loss), (None, 0, 0))(params, inputs, labels)
-    pairs = figure11_gradients.factors(net, params, inputs, labels)
-    for gradients, pair in zip(each, pairs, strict=True):
+    @jax.jit
+    def grams(params):
+        pairs = figure11_gradients.factors(net, params, inputs, labels)
+        return [figure11_gradients.products(*pair) for pair in pairs]
+
+    each = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0)))(params, inputs, labels)
+    for gradients, gram in zip(each, grams(params), strict=True):
         flat = np.asarray(gradients).reshape(len(labels), -1)
         flat = flat - flat.mean(0)
-        found = np.asarray(figure11_gradients.products(*pair))
-        np.testing.assert_allclose(found, flat @ flat.T, atol=1e-5)
+        np.testing.assert_allclose(gram, flat @ flat.T, atol=1e-5)
         variances = np.linalg.svd(flat, compute_uv=False) ** 2
         wanted = 1 + np.flatnonzero(np.cumsum(variances) >= 0.9 * variances.sum())[0]
-        assert figure11_gradients.components(np.linalg.eigvalsh(found)) == wanted
+        assert figure11_gradients.components(np.linalg.eigvalsh(gram)) == wanted
     assert figure11_gradients.components(np.zeros(3)) == 0
 
 

@@ -110,7 +110,7 @@ def _sparse(found):
     active = [np.mean([m[-1] for m in r["layers"]["active"]]) for r in runs]
     told = f"weights below 0.01: from {np.median(small, 0)[0]:.2f} to {np.median(small, 0)[1]:.2f}"
     told += f"; active hidden neurons at the end {spread(active)}"
-    return told, verdict(bool(np.median(small, 0)[1] > 0.5 and np.median(active) < 0.5))
+    return told, verdict(bool(np.median(small, 0)[1] > 0.3 and np.median(active) < 0.8))
 
 
 def _ordered(labels: tuple[str, ...], falling: bool):
