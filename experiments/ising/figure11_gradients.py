@@ -21,6 +21,7 @@ from glassgrok.experiment import about, command, table, write
 
 EXAMPLES = {"quick": 40, "cpu": 1000, "paper": 4000}
 SHARE = 0.9  # of the variance
+EVERY = {"quick": 1, "cpu": 2, "paper": 1}  # snapshots, which are 500 epochs apart
 WINDOW = 5  # consecutive epochs that are averaged
 SHOWN = 0.16  # of all epochs: 4,000 of 25,000, where Figure 11 is
 DOTS = 600
@@ -84,7 +85,9 @@ def main(options: Options) -> None:
 
     counts = {name: [] for name in sets}
     shown = int(np.argmin(np.abs(epochs - SHOWN * epochs[-1])))
-    for i, params in enumerate(snapshots):
+    every = range(0, len(snapshots), EVERY[options.scale])
+    for i in every:
+        params = snapshots[i]
         for name, (inputs, labels) in sets.items():
             found = [np.asarray(g) for g in gram(params, inputs, labels)]
             counts[name].append([components(np.linalg.eigvalsh(g)) for g in found])
@@ -92,6 +95,7 @@ def main(options: Options) -> None:
                 dots = [_plane(g) for g in found]
                 right = np.asarray(jnp.argmax(layers(net, params, inputs)[-1], -1) == labels)
         print(f"epoch {epochs[i]:,}: {counts['random'][-1]} of the test set", flush=True)
+    epoch, epochs = int(epochs[shown]), epochs[list(every)]
     results = {
         "provenance": about("figure11", 0),
         "seconds": round(time.perf_counter() - began, 1),
@@ -100,7 +104,7 @@ def main(options: Options) -> None:
         "components": counts,
         "averaged": {name: rounded(averaged(c).T) for name, c in counts.items()},
     }
-    page = draw(epochs, counts, dots, right, int(epochs[shown]))
+    page = draw(epochs, counts, dots, right, epoch)
     write(options.out, "figure11", options.scale, results, page, text_of(results))
     plt.close(page)
 

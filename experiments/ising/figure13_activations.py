@@ -16,12 +16,15 @@ from ising_common import Options, lattices_of, net_of, rounded
 from ising_nets import layers
 
 from glassgrok.experiment import about, command, table, write
+from glassgrok.tasks.ising import inverted
 
 # Shares of all epochs: 10,000, 17,000 and 25,000 of 25,000, as in the paper.
 SHOWN = (0.4, 0.68, 1.0)
 CONFUSED = (0.2, 1.0)  # 5,000, while it overfits, and the end
 SETS = {"train": "train", "random": "random", "inverted": "5 inverted", "inverted 2": "2 inverted"}
 DOTS = 200  # of each class
+FLIPS = {"inverted": 5, "inverted 2": 2}
+STRONG = 0.05  # of the most active neuron of a layer
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#D55E00")
 
 
@@ -59,25 +62,39 @@ def aside(matrix: np.ndarray) -> dict:
     }
 
 
+def remembered(before, after, guesses: np.ndarray) -> tuple[float, int]:
+    """How often lattices that left their class by inversion are taken for the old one; how many."""
+    left = before.labels != after.labels
+    return float((guesses == before.labels)[left].mean()), int(left.sum())
+
+
 def main(options: Options) -> None:
     """Look at the hidden layers at all epochs, draw and write."""
     began, net = time.perf_counter(), net_of(options.scale)
     epochs, snapshots = load_snapshots(options)
     data = lattices_of(options.scale)
-    apart = {name: [] for name in ("train", "random")}
+    apart, strong = {name: [] for name in ("train", "random")}, []
     for params in snapshots:
         for name, found in apart.items():
             outputs = layers(net, params, jnp.asarray(data[name].inputs))
             labels = data[name].labels
             found.append([between(np.asarray(h), labels) for h in outputs[:-1]])
+        most = [np.abs(np.asarray(h)).max(0) for h in outputs[:-1]]
+        strong.append([float((m > STRONG * m.max()).mean()) for m in most])
     matrices = {}
     for share in CONFUSED:
         i = int(np.argmin(np.abs(epochs - share * epochs[-1])))
         for name in SETS:
             logits = layers(net, snapshots[i], jnp.asarray(data[name].inputs))[-1]
-            found = confusion(data[name].labels, np.asarray(jnp.argmax(logits, -1)))
-            matrices.setdefault(name, []).append({"epoch": int(epochs[i]), "matrix": found})
-    # Of the inverted lattices that left their class, how many are still taken for it.
+            guesses = np.asarray(jnp.argmax(logits, -1))
+            found = {"epoch": int(epochs[i]), "matrix": confusion(data[name].labels, guesses)}
+            if name.startswith("inverted"):
+                found["old"], found["left"] = remembered(data["train"], data[name], guesses)
+                # The same done to lattices that never trained: what similarity alone makes of it.
+                turned = inverted(data["random"], FLIPS[name], seed=0)
+                seen = np.asarray(jnp.argmax(layers(net, snapshots[i], turned.inputs)[-1], -1))
+                found["control"] = remembered(data["random"], turned, seen)[0]
+            matrices.setdefault(name, []).append(found)
     confused = {
         name: [f | aside(f["matrix"]) | {"matrix": f["matrix"].tolist()} for f in found]
         for name, found in matrices.items()
@@ -87,6 +104,7 @@ def main(options: Options) -> None:
         "seconds": round(time.perf_counter() - began, 1),
         "epoch": epochs.tolist(),
         "between": {name: rounded(np.transpose(found)) for name, found in apart.items()},
+        "strong": rounded(np.transpose(strong)),
         "confusion": confused,
     }
     page = draw(net, epochs, snapshots, data, results)
@@ -100,21 +118,29 @@ def text_of(results: dict) -> str:
     rows = []
     for share in (0.0, 0.2, *SHOWN):
         i = int(np.argmin(np.abs(epoch - share * epoch[-1])))
-        told = [" ".join(f"{h[i]:.2f}" for h in results["between"][n]) for n in ("train", "random")]
+        values = [results["between"]["train"], results["between"]["random"], results["strong"]]
+        told = [" ".join(f"{layer[i]:.2f}" for layer in each) for each in values]
         rows.append([f"{epoch[i]:,}", *told])
     confused = []
     for name, found in results["confusion"].items():
         for one in found:
             told = [f"{one[k]:.3f}" for k in ("accuracy", "higher", "lower", "by_one")]
+            told += [f"{one[k]:.3f}" if k in one else "" for k in ("old", "control")]
             matrix = " / ".join(" ".join(map(str, row)) for row in one["matrix"])
             confused.append([SETS[name], f"{one['epoch']:,}", *told, matrix])
     return (
         "# Hidden activations and confusion\n\nShare of the variance of the activations that lies "
-        "between the classes, first to last hidden layer:\n\n"
-        + table(["epoch", "train set", "random test set"], rows)
+        "between the classes, and the share of neurons that some test example moves by more than "
+        f"{STRONG:.0%} of the most, first to last hidden layer:\n\n"
+        + table(["epoch", "train set", "random test set", "neurons"], rows)
         + "\nConfusion: the share taken for a class of higher and of lower energy, and of the "
-        "errors those by one class; rows of the matrix are the true classes.\n\n"
-        + table(["set", "epoch", "right", "higher", "lower", "by one", "matrix"], confused)
+        "errors those by one class; of the inverted lattices that left their class, those taken "
+        "for the old one (control: the same done to the random test set, which never trained); "
+        "rows of the matrix are the true classes.\n\n"
+        + table(
+            ["set", "epoch", "right", "higher", "lower", "by one", "old", "control", "matrix"],
+            confused,
+        )
     )
 
 

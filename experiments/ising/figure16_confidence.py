@@ -90,6 +90,8 @@ def draw(default: list[dict], sweeps: dict):
                   title=f"for different {symbol}")  # fmt: skip
         if labels:
             place.legend(frameon=False, fontsize=9)
+        else:
+            place.set_axis_off()
     return page
 
 

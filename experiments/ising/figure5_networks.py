@@ -7,6 +7,8 @@ without decay. The weights of the first network, every so many epochs, stay in n
 figure11_gradients.py and figure13_activations.py go on from. Each network is kept when it is done.
 """
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 from ising_common import (
@@ -172,19 +174,18 @@ def main(options: Options) -> None:
         if epoch in kept:
             pages.append([w[0] for w in params])
 
-    for decay in DECAYS:
-        runs = [Run(seed=s, decay=decay) for s in range(options.copies(COPIES))]
-        for run in runs:
-            if (decay, run.seed) in known:
-                continue
-            first = decay == DECAYS[0] and run.seed == 0
-            [record] = curves(net, options.scale, [run], epochs[decay], look if first else None)
-            if first:
-                layers = {f"layer{k}": np.stack(w) for k, w in enumerate(zip(*pages, strict=True))}
-                np.savez(snapshots_file(options), epoch=kept, **layers)
-            fresh = True
-            records.append(record | {"provenance": about("figure5", run.seed)})
-            finish(options, records)
+    for seed, decay in product(range(options.copies(COPIES)), DECAYS):
+        if (decay, seed) in known:
+            continue
+        run = Run(seed=seed, decay=decay)
+        first = decay == DECAYS[0] and seed == 0
+        [record] = curves(net, options.scale, [run], epochs[decay], look if first else None)
+        if first:
+            layers = {f"layer{k}": np.stack(w) for k, w in enumerate(zip(*pages, strict=True))}
+            np.savez(snapshots_file(options), epoch=kept, **layers)
+        fresh = True
+        records.append(record | {"provenance": about("figure5", seed)})
+        finish(options, records)
     if not fresh:
         finish(options, records)
 

@@ -18,7 +18,7 @@ from glassgrok.models.mlp import torch_uniform
 
 SMALL = 0.01  # below it a weight counts as zero (v2 of the paper)
 # A neuron is active where some example moves it by more than this share of the most in its layer.
-ACTIVE = 0.05
+ACTIVE = 1e-3
 
 
 @dataclass(frozen=True)
