@@ -41,6 +41,7 @@ commands:
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
   reproduce PAPER      tables and figures of a paper and a report on its claims: glass, omnigrok
   reproduce PAPER      tables and figures of a paper and a report on its claims: glass, kozyrev
+  reproduce PAPER      tables and figures of a paper and a report on its claims: glass, omnigrok, ising
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
 """
@@ -328,6 +329,7 @@ def _reproduce(words: list[str]) -> int:
             tyro.conf.Positional[str], tyro.conf.arg(metavar="PAPER")
         ]  # glass, omnigrok
         ]  # glass, kozyrev
+        ]  # glass, omnigrok, ising
         scale: Literal["quick", "cpu", "paper"] = "cpu"  # seconds; two cores; a GPU, as published
         out: Path | None = None  # folder of the results; none means runs/PAPER-SCALE
 

@@ -76,6 +76,21 @@ PAPERS = {
         Step("claim7_circles.py", "claim7_circles", (0.3, 1, 10), whole=True),
         Step("report_kozyrev.py", None, (0.1, 0.1, 0.1)),
     ),
+    "ising": (
+        Step("figure1_lattices.py", "figure1", (0.2, 2, 10), whole=True),
+        Step("figure5_networks.py", "figure5", (0.2, 9, 5)),
+        Step("figure2_sweeps.py", "figure2", (0.3, 7, 5), options=("--sweep", "c")),
+        Step("figure2_sweeps.py", "figure3", (0.3, 5, 5), options=("--sweep", "decay")),
+        Step("figure2_sweeps.py", "figure4", (0.3, 5, 5), options=("--sweep", "beta")),
+        Step("figure2_sweeps.py", "sizes", (0.5, 10, 10), options=("--sweep", "size")),
+        Step("figure2_sweeps.py", "variants", (0.5, 7, 8), options=("--sweep", "variant")),
+        Step("figure9_dropout.py", "figure9", (0.3, 10, 30)),
+        Step("figure11_gradients.py", "figure11", (0.2, 5, 20), whole=True),
+        Step("figure13_activations.py", "figure13", (0.2, 0.3, 0.3), whole=True),
+        Step("figure16_confidence.py", "figure16", (0.1, 0.1, 0.1)),
+        Step("figure18_entropy.py", "figure18", (1.5, 15, 60), whole=True),
+        Step("report_ising.py", None, (0.1, 0.1, 0.1)),
+    ),
 }
 
 
