@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+from glassgrok.tasks.addition import addition
+from glassgrok.tasks.mnist import mnist
 
 import glassgrok as gg
 from glassgrok.engine import startup
@@ -53,6 +55,8 @@ class Case(NamedTuple):
     Attributes:
         title: for the page.
         model, task: of it.
+        size: train examples; the rest of the pool tests where the task has no test set.
+        messiness: m of its representation.
         u: lowest and highest ln train loss of the grids.
         v: lowest and highest ln test loss.
     """
@@ -60,6 +64,8 @@ class Case(NamedTuple):
     title: str
     model: Any
     task: gg.Supervised
+    size: int
+    messiness: float
     u: tuple[float, float]
     v: tuple[float, float]
 
@@ -73,12 +79,14 @@ class Options:
         case: which network.
         out: folder for the numbers, the figure and the table.
         runs: folder where finished landscapes are kept.
+        data: folder of the MNIST files; GLASSGROK_DATA, or a download, if not given.
     """
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
-    case: Literal["teacher"] = "teacher"
+    case: Literal["teacher", "toy", "mnist"] = "teacher"
     out: Path = Path("figures/omnigrok")
     runs: Path = Path("runs/goldilocks")
+    data: Path | None = None
 
 
 def teacher(scale: str) -> Case:
@@ -91,17 +99,70 @@ def teacher(scale: str) -> Case:
         f"teacher and student, tanh 5-{width}-{width}-5, {examples} examples",
         model,
         teacher_student(model, train=examples),
+        examples,
+        1.0,
         (lowest, 2.0),
         (lowest, 2.5),
     )
 
 
-CASES = {"teacher": teacher}
+def toy(scale: str) -> Case:
+    """A decoder of sums of digits, whose representation is a little messy."""
+    width = {"quick": 6, "cpu": 20, "paper": 200}[scale]
+    examples, messiness = 45, 0.1
+    return Case(
+        f"toy addition, messiness {messiness}, 2-{width}-{width}-30, {examples} pairs train",
+        MLP((width, width, 30), "leaky_relu", slope=0.2),
+        addition(),
+        examples,
+        messiness,
+        (-0.5 if scale == "quick" else -6.0, 1.5),
+        (-0.5 if scale == "quick" else -5.0, 2.0),
+    )
+
+
+def images(scale: str, data: Path | None) -> Case:
+    """A ReLU network on MNIST at 7 x 7 pixels."""
+    width = {"quick": 4, "cpu": 12, "paper": 40}[scale]
+    examples = {"quick": 30, "cpu": 200, "paper": 1000}[scale]
+    full = mnist(data, train=examples, test=1000)
+
+    def coarse(x):
+        return x.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49).astype(np.float32) / 255
+
+    task = gg.Supervised(
+        "MNIST, 7 x 7",
+        coarse(full.inputs),
+        full.targets,
+        coarse(full.test_inputs),
+        full.test_targets,
+    )
+    return Case(
+        f"MNIST at 7 x 7 pixels, ReLU 49-{width}-10, {examples} images train",
+        MLP((width, 10), "relu"),
+        task,
+        examples,
+        1.0,
+        (-3.0 if scale == "quick" else -7.0, 0.5),
+        (-3.5, 1.5),
+    )
+
+
+def case_of(options: Options) -> Case:
+    """The network that was asked for."""
+    if options.case == "mnist":
+        return images(options.scale, options.data)
+    return {"teacher": teacher, "toy": toy}[options.case](options.scale)
+
+
+def system_of(case: Case, **how) -> gg.System:
+    """The network as a physical system."""
+    return gg.supervised(case.model, case.task, case.size, case.messiness, **how)
 
 
 def norm_of(case: Case) -> float:
     """|w_0|, the mean over 64 draws of the initial parameters."""
-    system = gg.supervised(case.model, case.task)
+    system = system_of(case)
     params = jax.vmap(system.init)(jax.random.split(jax.random.key(SEED), 64))
     return float(np.exp(jax.vmap(system.observe)(params)[2]["ln_weight_norm"]).mean())
 
@@ -113,7 +174,7 @@ def curves(case: Case, options: Options) -> dict[str, list]:
         decay_every=max(STEPS[options.scale] // 5, 1), decay_factor=0.4,
     )  # fmt: skip
     found = gg.reduced_landscape(
-        case.model, case.task, ALPHAS[options.scale], seeds=3, config=config,
+        case.model, case.task, ALPHAS[options.scale], [case.size], [case.messiness], 3, config,
         key=jax.random.key(SEED), learning_rate=3e-3,
         folder=options.runs / f"{options.scale}-{options.case}-lu",
     )  # fmt: skip
@@ -138,13 +199,13 @@ def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: fl
     low, high = max(case.u[0], lowest + MARGIN), case.u[1]
     grid = gg.Grid(gg.Axis("ln_loss", low, high, max(round((high - low) / 0.25), 4)))
     domain = gg.Shell(alpha * radius)
-    system = gg.supervised(case.model, case.task, second=None, domain=domain)
+    system = system_of(case, second=None, domain=domain)
     return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
 
 
 def box(case: Case, options: Options) -> Landscape:
     """S(u, ln test loss) in the box that PyTorch draws initial parameters from."""
-    system = gg.supervised(case.model, case.task)
+    system = system_of(case)
     params = system.init(jax.random.key(SEED))
     widths = jax.tree_util.tree_map_with_path(
         lambda path, leaf: float(np.prod(_kernel(params, path).shape[:-1])) ** -0.5, params
@@ -184,7 +245,7 @@ def levels_of(case: Case) -> list[float]:
 
 def summary(case: Case, alphas, spheres: list[Landscape], lu: dict) -> dict:
     """What is told of each train loss: fractions, test losses, where they are best."""
-    params = gg.supervised(case.model, case.task).init(jax.random.key(SEED))
+    params = system_of(case).init(jax.random.key(SEED))
     d = sum(leaf.size for leaf in jax.tree.leaves(params))
     rows = []
     for u in levels_of(case):
@@ -281,7 +342,7 @@ def main(options: Options) -> None:
     """Measure what is not there yet, draw and write."""
     began = time.perf_counter()
     startup.keep_compiled()
-    case = CASES[options.case](options.scale)
+    case = case_of(options)
     alphas, radius, lu = ALPHAS[options.scale], norm_of(case), curves(case, options)
     lowest = np.min(lu["train_loss"], axis=1)
     spheres = [sphere(case, options, a, radius, low) for a, low in zip(alphas, lowest, strict=True)]
