@@ -29,6 +29,7 @@ _HOME = {
     "MLP": "glassgrok.models",
     "System": "glassgrok.system",
     "network": "glassgrok.system",
+    "supervised": "glassgrok.system",
     "Box": "glassgrok.domains",
     "Shell": "glassgrok.domains",
     "Free": "glassgrok.domains",

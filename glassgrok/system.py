@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glassgrok.domains import Box, Domain
+from glassgrok.losses import check_outputs, example_scores
 from glassgrok.models.factorised import applies, factorised_logits
+from glassgrok.tasks.supervised import Supervised
 from glassgrok.tasks.task import Task
 
+SMALLEST = 1e-37  # a loss below it counts as it, so that ln has a gradient at 0
 MASKED = -1e30  # finite: -inf gives NaN gradients in logsumexp
 # GPUs would multiply in TF32, which turns the gradient by 0.1 rad at u = -17.
 exact_products = jax.default_matmul_precision("highest")
@@ -144,3 +148,81 @@ def network(model, task: Task, domain: Domain | None = None, accuracy_slope: flo
         domain=Box() if domain is None else domain,
         hard="test_accuracy",
     )
+
+
+def supervised(
+    model,
+    task: Supervised,
+    size: int | None = None,
+    messiness: float = 1.0,
+    second: Literal["ln_test_loss", "ln_weight_norm"] | None = "ln_test_loss",
+    domain: Domain | None = None,
+) -> System:
+    """A network that learns with any loss as a physical system: u = ln train loss, and one more.
+
+    Args:
+        model: a Flax Linen module, inputs -> outputs.
+        task: the examples and their loss.
+        size: N, the first of the pool that train; None: all of it.
+        messiness: m, as `task.prepare` takes it.
+        second: ln of the mean test loss, or of the L2 norm of all parameters; None: u alone.
+        domain: where the parameters may be; Box() if not given.
+
+    Returns:
+        A System whose `observe` gives (u, second, extras) or (u, extras); extras holds what
+        of ln_test_loss and ln_weight_norm is not the second, and the hard test_accuracy where the
+        task says what right means.
+
+    Raises:
+        ValueError: second is unknown, no examples train or none test, or the outputs do not fit.
+    """
+    if second not in (None, "ln_test_loss", "ln_weight_norm"):
+        raise ValueError(f"second is {second!r}, but must be ln_test_loss, ln_weight_norm or None.")
+    own = task.test_inputs is not None
+    most, size = task.size - (not own), task.size if size is None else size
+    if not 1 <= size <= most:
+        raise ValueError(
+            f"size is {size}, but {task.name} has {task.size} examples; choose from 1 to {most}, "
+            "so that some train and some test."
+        )
+
+    def part(arrays, begin, end):
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[begin:end]), arrays)
+
+    train = part((task.inputs, task.targets), 0, size)
+    held = (task.test_inputs, task.test_targets) if own else (task.inputs, task.targets)
+    test = part(held, 0 if own else size, None)
+
+    def prepared(examples):
+        inputs, targets = examples
+        return inputs if task.prepare is None else task.prepare(inputs, targets, messiness)
+
+    def means(params, examples):
+        outputs, targets = model.apply(params, prepared(examples)), examples[1]
+        losses, right = example_scores(task, outputs, targets)
+        if task.loss == "mse":
+            return jnp.log(jnp.maximum(jnp.mean(losses), SMALLEST)), jnp.mean(right)
+        if task.loss == "cross_entropy":
+            log_odds = jax.nn.logsumexp(margins(outputs, targets), axis=-1)
+        else:
+            log_odds = jnp.where(targets > 0, -1.0, 1.0) * outputs.reshape(len(targets))
+        return ln_loss(log_odds, np.ones(len(targets), bool)), jnp.mean(right)
+
+    def init(key):
+        return model.init(key, prepared(part(train, 0, 1)))
+
+    shape = jax.eval_shape(lambda k: model.apply(init(k), prepared(train)), jax.random.key(0))
+    check_outputs(task, shape.shape[1:])
+    judges = task.loss != "mse" or task.tolerance is not None or np.prod(shape.shape[1:]) > 1
+
+    @exact_products
+    def observe(params):
+        u, (ln_test, right) = means(params, train)[0], means(params, test)
+        norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        known = {"ln_test_loss": ln_test, "ln_weight_norm": jnp.log(norm) / 2}
+        force = () if second is None else (known.pop(second),)
+        if judges:
+            known["test_accuracy"] = right
+        return (u, *force, known)
+
+    return System(init=init, observe=observe, domain=Box() if domain is None else domain)

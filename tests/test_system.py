@@ -10,6 +10,7 @@ from glassgrok.domains import Box, Free
 from glassgrok.engine.flat import flatten
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
+from glassgrok.models.mlp import MLP
 from glassgrok.system import (
     System,
     hard_accuracy,
@@ -17,8 +18,10 @@ from glassgrok.system import (
     margins,
     network,
     smooth_accuracy,
+    supervised,
 )
 from glassgrok.tasks import Task, modular
+from glassgrok.tasks.supervised import Supervised
 
 U = Grid(Axis("u", -3.0, 1.0, 8))
 UA = Grid(Axis("u", -3.0, 1.0, 8), Axis("a", 0.0, 1.0, 5))
@@ -304,3 +307,66 @@ def test_products_are_in_full_float32(layers):
     params = jax.tree.map(jnp.zeros_like, system.init(jax.random.key(0)))
     trained = jax.make_jaxpr(jax.grad(lambda p: system.observe(p)[0]))(params)
     assert set(precisions(trained.jaxpr)) == {(jax.lax.Precision.HIGHEST,) * 2}
+
+
+def examples(loss: str, count=30, **how) -> Supervised:
+    rng = np.random.default_rng(1)
+    targets = {
+        "mse": rng.normal(size=(count, 2)).astype(np.float32),
+        "cross_entropy": rng.integers(4, size=count).astype(np.int32),
+        "binary_cross_entropy": rng.integers(2, size=count).astype(np.int32),
+    }[loss]
+    inputs = rng.normal(size=(count, 3)).astype(np.float32)
+    return Supervised("toy", inputs, targets, loss=loss, **how)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs"), [("mse", 2), ("cross_entropy", 4), ("binary_cross_entropy", 1)]
+)
+def test_supervised_is_ln_of_the_mean_loss(loss, outputs):
+    task, model = examples(loss), MLP((5, outputs), "tanh")
+    system = supervised(model, task, size=20)
+    params = system.init(jax.random.key(0))
+    u, second, extras = jax.jit(system.observe)(params)
+    z = np.asarray(model.apply(params, task.inputs), np.float64)
+    if loss == "mse":
+        each = ((z - task.targets) ** 2).mean(1)
+    elif loss == "cross_entropy":
+        each = np.log(np.exp(z).sum(1)) - z[np.arange(30), task.targets]
+    else:
+        each = np.log1p(np.exp(z[:, 0])) - task.targets * z[:, 0]
+    np.testing.assert_allclose(u, np.log(each[:20].mean()), atol=1e-5)
+    np.testing.assert_allclose(second, np.log(each[20:].mean()), atol=1e-5)
+    norm = np.linalg.norm(ravel_pytree(params)[0])
+    np.testing.assert_allclose(extras["ln_weight_norm"], np.log(norm), atol=1e-5)
+    other = supervised(model, task, size=20, second="ln_weight_norm").observe(params)
+    np.testing.assert_allclose(other[1], np.log(norm), atol=1e-5)
+    assert set(other[2]) == {"ln_test_loss", "test_accuracy"}
+    alone = supervised(model, task, size=20, second=None).observe(params)
+    assert len(alone) == 2
+    assert set(alone[1]) == {"ln_test_loss", "ln_weight_norm", "test_accuracy"}
+
+
+def test_supervised_with_classes_is_the_network():
+    """Deep losses too, where ln softmax in float32 gives 0."""
+    task, model = examples("cross_entropy"), MLP((5, 4), "tanh")
+    train = np.arange(30) < 20
+    same = Task("toy", task.inputs, task.targets, train, 4)
+    params = network(model, same, Free()).init(jax.random.key(0))
+    for factor in (1.0, 30.0):
+        far = jax.tree.map(lambda p, f=factor: f * p, params)
+        u, _, extras = network(model, same, Free()).observe(far)
+        found = supervised(model, task, size=20, domain=Free()).observe(far)
+        np.testing.assert_allclose(found[0], u, rtol=1e-6)
+        np.testing.assert_allclose(found[1], extras["ln_test_loss"], rtol=1e-6)
+        assert found[2]["test_accuracy"] == extras["test_accuracy"]
+
+
+def test_supervised_refuses():
+    task, model = examples("mse"), MLP((5, 2), "tanh")
+    with pytest.raises(ValueError, match="size is 30, but toy has 30 examples; choose from 1"):
+        supervised(model, task)
+    with pytest.raises(ValueError, match="second is 'test_accuracy', but must be"):
+        supervised(model, task, 20, second="test_accuracy")
+    with pytest.raises(ValueError, match="make them alike"):
+        supervised(MLP((3,)), task, 20)

@@ -1,0 +1,364 @@
+"""Where the volume is: the entropy of small networks beside their LU curves, norm by norm.
+
+    python experiments/omnigrok/entropy_goldilocks.py [--scale quick | cpu | paper] [--case NAME]
+
+Omnigrok says that networks generalise in a Goldilocks zone of weight norms. Here S is measured
+for the same networks: on each sphere |w| = alpha |w_0| ln of the fraction with ln train loss u, and
+what test loss equilibrium has there; and in the box from which PyTorch draws initial parameters
+S(u, ln test loss). Each finished landscape is kept, and not repeated.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from glassgrok.tasks.addition import addition
+from glassgrok.tasks.mnist import mnist
+
+import glassgrok as gg
+from glassgrok.engine import startup
+from glassgrok.experiment import about, command, table, write
+from glassgrok.landscape import Landscape
+from glassgrok.models.mlp import MLP
+from glassgrok.plots import landscape_map
+from glassgrok.tasks.teacher import teacher_student
+
+SEED = 0
+ALPHAS = {
+    "quick": (0.5, 2.0),
+    "cpu": (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0),
+    "paper": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0),
+}  # fmt: skip
+MARGIN = 0.7  # nats of u by which a sphere's grid ends above the lowest loss that training finds
+STEPS = {"quick": 300, "cpu": 5000, "paper": 20_000}
+UMBRELLA = {
+    "quick": gg.UmbrellaConfig(groups=3, steps=200, rung_steps=80, block=10, sweepers=1, draws=512,
+                               columns=0, omega_dt=0.3, patience=0),
+    "cpu": gg.UmbrellaConfig(steps=1500, rung_steps=600, draws=2048, columns=0, omega_dt=0.3,
+                             patience=0, spread=2.0),
+    "paper": gg.UmbrellaConfig(groups=16, steps=20_000, rung_steps=4000, columns=0, sweepers=16),
+}  # fmt: skip
+BOX = {
+    "quick": {"columns": 4, "level_steps": 40, "spread_steps": 40},
+    "cpu": {"columns": 8, "level_steps": 300, "spread_steps": 1000},
+    "paper": {"columns": "auto", "level_steps": 2000, "spread_steps": 8000},
+}
+
+
+class Case(NamedTuple):
+    """A network and what it learns.
+
+    Attributes:
+        title: for the page.
+        model, task: of it.
+        size: train examples; the rest of the pool tests where the task has no test set.
+        messiness: m of its representation.
+        u: lowest and highest ln train loss of the grids.
+        v: lowest and highest ln test loss.
+    """
+
+    title: str
+    model: Any
+    task: gg.Supervised
+    size: int
+    messiness: float
+    u: tuple[float, float]
+    v: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        scale: quick for a tiny network in seconds, cpu for ten minutes a case, paper for a GPU.
+        case: which network.
+        out: folder for the numbers, the figure and the table.
+        runs: folder where finished landscapes are kept.
+        data: folder of the MNIST files; GLASSGROK_DATA, or a download, if not given.
+    """
+
+    scale: Literal["quick", "cpu", "paper"] = "cpu"
+    case: Literal["teacher", "toy", "mnist"] = "teacher"
+    out: Path = Path("figures/omnigrok")
+    runs: Path = Path("runs/goldilocks")
+    data: Path | None = None
+
+
+def teacher(scale: str) -> Case:
+    """A tanh network that learns what another one says."""
+    width = {"quick": 6, "cpu": 16, "paper": 100}[scale]
+    examples = {"quick": 20, "cpu": 100, "paper": 100}[scale]
+    model = MLP((width, width, 5), "tanh")
+    lowest = -4.0 if scale == "quick" else -9.0
+    return Case(
+        f"teacher and student, tanh 5-{width}-{width}-5, {examples} examples",
+        model,
+        teacher_student(model, train=examples),
+        examples,
+        1.0,
+        (lowest, 2.0),
+        (lowest, 2.5),
+    )
+
+
+def toy(scale: str) -> Case:
+    """A decoder of sums of digits, whose representation is a little messy."""
+    width = {"quick": 6, "cpu": 20, "paper": 200}[scale]
+    examples, messiness = 45, 0.1
+    return Case(
+        f"toy addition, messiness {messiness}, 2-{width}-{width}-30, {examples} pairs train",
+        MLP((width, width, 30), "leaky_relu", slope=0.2),
+        addition(),
+        examples,
+        messiness,
+        (-0.5 if scale == "quick" else -6.0, 1.5),
+        (-0.5 if scale == "quick" else -5.0, 2.0),
+    )
+
+
+def images(scale: str, data: Path | None) -> Case:
+    """A ReLU network on MNIST at 7 x 7 pixels."""
+    width = {"quick": 4, "cpu": 12, "paper": 40}[scale]
+    examples = {"quick": 30, "cpu": 200, "paper": 1000}[scale]
+    full = mnist(data, train=examples, test=1000)
+
+    def coarse(x):
+        return x.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49).astype(np.float32) / 255
+
+    task = gg.Supervised(
+        "MNIST, 7 x 7",
+        coarse(full.inputs),
+        full.targets,
+        coarse(full.test_inputs),
+        full.test_targets,
+    )
+    return Case(
+        f"MNIST at 7 x 7 pixels, ReLU 49-{width}-10, {examples} images train",
+        MLP((width, 10), "relu"),
+        task,
+        examples,
+        1.0,
+        (-3.0 if scale == "quick" else -7.0, 0.5),
+        (-3.5, 1.5),
+    )
+
+
+def case_of(options: Options) -> Case:
+    """The network that was asked for."""
+    if options.case == "mnist":
+        return images(options.scale, options.data)
+    return {"teacher": teacher, "toy": toy}[options.case](options.scale)
+
+
+def system_of(case: Case, **how) -> gg.System:
+    """The network as a physical system."""
+    return gg.supervised(case.model, case.task, case.size, case.messiness, **how)
+
+
+def norm_of(case: Case) -> float:
+    """|w_0|, the mean over 64 draws of the initial parameters."""
+    system = system_of(case)
+    params = jax.vmap(system.init)(jax.random.split(jax.random.key(SEED), 64))
+    return float(np.exp(jax.vmap(system.observe)(params)[2]["ln_weight_norm"]).mean())
+
+
+def curves(case: Case, options: Options) -> dict[str, list]:
+    """ln of the lowest train loss on each sphere, and of the test loss there: the LU curves."""
+    config = gg.FitConfig(
+        steps=STEPS[options.scale], optimizer="adam", hold_norm=True, tangent=True, records=10,
+        decay_every=max(STEPS[options.scale] // 5, 1), decay_factor=0.4,
+    )  # fmt: skip
+    found = gg.reduced_landscape(
+        case.model, case.task, ALPHAS[options.scale], [case.size], [case.messiness], 3, config,
+        key=jax.random.key(SEED), learning_rate=3e-3,
+        folder=options.runs / f"{options.scale}-{options.case}-lu",
+    )  # fmt: skip
+    flat = found.isel(size=0, messiness=0)
+    return {name: np.log(flat[name].values).tolist() for name in ("train_loss", "test_loss")}
+
+
+def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, config) -> Landscape:
+    """The landscape of a system, from its file if it is there already."""
+    path = options.runs / f"{options.scale}-{options.case}-{name}.nc"
+    if not path.is_file():
+        began = time.monotonic()
+        found = gg.umbrella(system, grid, config, jax.random.key(SEED))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found.with_attributes(seconds=time.monotonic() - began).save(path)
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return Landscape.load(path)
+
+
+def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: float) -> Landscape:
+    """S(u) on one sphere, down to a little above the lowest loss that training found there."""
+    low, high = max(case.u[0], lowest + MARGIN), case.u[1]
+    grid = gg.Grid(gg.Axis("ln_loss", low, high, max(round((high - low) / 0.25), 4)))
+    domain = gg.Shell(alpha * radius)
+    system = system_of(case, second=None, domain=domain)
+    return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
+
+
+def box(case: Case, options: Options) -> Landscape:
+    """S(u, ln test loss) in the box that PyTorch draws initial parameters from."""
+    system = system_of(case)
+    params = system.init(jax.random.key(SEED))
+    widths = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: float(np.prod(_kernel(params, path).shape[:-1])) ** -0.5, params
+    )
+    grid = gg.Grid(
+        gg.Axis("ln_loss", *case.u, bins=round((case.u[1] - case.u[0]) / 0.5)),
+        gg.Axis("ln_test_loss", *case.v, bins=round((case.v[1] - case.v[0]) / 0.5)),
+    )
+    config = replace(UMBRELLA[options.scale], **BOX[options.scale])
+    return sampled(options, "box", replace(system, domain=gg.Box(widths)), grid, config)
+
+
+def _kernel(params, path):
+    """The kernel beside a leaf, whose inputs its width hangs on."""
+    for key in path[:-1]:
+        params = params[key.key]
+    return params["kernel"]
+
+
+def fits(landscape: Landscape, u: float) -> tuple[float, float]:
+    """ln of the fraction of a sphere with ln train loss <= u; NaN where u is below its grid."""
+    low = landscape.grid.axes[0].low
+    return landscape.fraction(u_below=u) if u > low + 0.5 else (np.nan, np.nan)
+
+
+def test_loss(landscape: Landscape, u: float) -> float:
+    """Mean ln test loss in equilibrium at a train loss."""
+    axis = landscape.grid.axes[0]
+    inside = axis.low < u < axis.high
+    return float(landscape.extras["ln_test_loss"][axis.index(u)]) if inside else np.nan
+
+
+def levels_of(case: Case) -> list[float]:
+    """Train losses that are told."""
+    return np.linspace(case.u[0] + 1, case.u[0] + 0.55 * (case.u[1] - case.u[0]), 3).tolist()
+
+
+def summary(case: Case, alphas, spheres: list[Landscape], lu: dict) -> dict:
+    """What is told of each train loss: fractions, test losses, where they are best."""
+    params = system_of(case).init(jax.random.key(SEED))
+    d = sum(leaf.size for leaf in jax.tree.leaves(params))
+    rows = []
+    for u in levels_of(case):
+        found = np.array([fits(sphere, u) for sphere in spheres])
+        test = np.array([test_loss(sphere, u) for sphere in spheres])
+        volume = found[:, 0] + d * np.log(alphas)
+        rows.append(
+            {
+                "u": u,
+                "fraction": _list(found[:, 0]),
+                "error": _list(found[:, 1]),
+                "ln_test_loss": _list(test),
+                "densest": _best(alphas, found[:, 0]),
+                "largest": _best(alphas, volume),
+                "generalises": _best(alphas, -test),
+            }
+        )
+    train, held_out = (np.mean(lu[name], axis=1) for name in ("train_loss", "test_loss"))
+    return {
+        "parameters": d,
+        "alphas": list(alphas),
+        "lu": lu,
+        "levels": rows,
+        "lowest_train": _best(alphas, -train),
+        "lowest_test": _best(alphas, -held_out),
+    }
+
+
+def _best(alphas, values) -> float | None:
+    known = np.isfinite(values)
+    return float(np.array(alphas)[np.nanargmax(values)]) if known.any() else None
+
+
+def _list(values) -> list[float | None]:
+    return [round(float(v), 3) if np.isfinite(v) else None for v in values]
+
+
+def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
+    """LU curves with equilibrium, S on the spheres, and S in the box."""
+    page, (left, middle, right) = plt.subplots(1, 3, figsize=(18, 5.4), layout="constrained")
+    alphas = found["alphas"]
+    for name, colour in (("train_loss", "#0072B2"), ("test_loss", "#D55E00")):
+        values = np.array(found["lu"][name])
+        label = name.replace("_", " ")
+        left.errorbar(alphas, values.mean(1), values.std(1), color=colour, marker="o", label=label)
+    for row, style in zip(found["levels"], (":", "-.", "--"), strict=True):
+        label = f"test loss in equilibrium at ln train loss {row['u']:.1f}"
+        values = [np.nan if v is None else v for v in row["ln_test_loss"]]
+        left.plot(alphas, values, style, color="black", label=label)
+    left.set(xscale="log", xlabel="alpha = |w| / |w_0|", ylabel="ln loss at the lowest train loss")
+    left.legend(frameon=False, fontsize=9)
+    _spheres(middle, alphas, spheres)
+    landscape_map(whole, right)
+    right.set_title("box of initial parameters", loc="right", fontsize=10)
+    page.suptitle(case.title)
+    return page
+
+
+def _spheres(axes, alphas, spheres: list[Landscape]) -> None:
+    """ln of the fraction of each sphere below a train loss, as curves."""
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(alphas)))
+    for alpha, landscape, colour in zip(alphas, spheres, colours, strict=True):
+        total = np.logaddexp.accumulate(np.nan_to_num(landscape.entropy, nan=-np.inf))
+        axes.plot(landscape.grid.axes[0].edges[1:], total, color=colour, label=f"{alpha:g}")
+    axes.set(xlabel="ln train loss u (nat)", ylabel="ln fraction of the sphere with at most u")
+    axes.legend(title="alpha", frameon=False, ncols=2, fontsize=9)
+
+
+def told(case: Case, found: dict) -> str:
+    """The page."""
+    rows = [
+        [f"{a:g}", *(f"{r['fraction'][i]} ± {r['error'][i]}; {r['ln_test_loss'][i]}"
+                     for r in found["levels"]), "yes" if found["converged"][i] else "NO"]
+        for i, a in enumerate(found["alphas"])
+    ]  # fmt: skip
+    heads = [f"u = {r['u']:.1f}: ln fraction; ln test loss" for r in found["levels"]]
+    text = (
+        f"# Where the volume is: {case.title}\n\n{found['parameters']} parameters. On each sphere "
+        "ln of the fraction with ln train loss at most u, and the mean ln test loss in equilibrium "
+        f"at u. Training finds its lowest train loss at alpha {found['lowest_train']:g}, and there "
+        f"the lowest test loss at alpha {found['lowest_test']:g}.\n\n"
+    )
+    text += table(["alpha", *heads, "converged"], rows) + "\n"
+    for row in found["levels"]:
+        text += (
+            f"At u = {row['u']:.1f} the fraction is largest at alpha {row['densest']}, the volume "
+            f"(alpha^d times it) at {row['largest']}, and the test loss in equilibrium lowest at "
+            f"{row['generalises']}.\n"
+        )
+    return text
+
+
+def main(options: Options) -> None:
+    """Measure what is not there yet, draw and write."""
+    began = time.perf_counter()
+    startup.keep_compiled()
+    case = case_of(options)
+    alphas, radius, lu = ALPHAS[options.scale], norm_of(case), curves(case, options)
+    lowest = np.min(lu["train_loss"], axis=1)
+    spheres = [sphere(case, options, a, radius, low) for a, low in zip(alphas, lowest, strict=True)]
+    whole = box(case, options)
+    every = [*spheres, whole]
+    found = summary(case, alphas, spheres, lu) | {
+        "provenance": about("entropy_goldilocks", SEED),
+        "seconds": round(time.perf_counter() - began),
+        "radius": radius,
+        "walker_steps": [int(s.attributes.get("walker_steps", 0)) for s in every],
+        "converged": [gg.convergence(s).converged for s in every],
+    }
+    page = draw(case, found, spheres, whole)
+    write(options.out, f"entropy_{options.case}", options.scale, found, page, told(case, found))
+    plt.close(page)
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)
