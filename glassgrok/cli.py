@@ -39,9 +39,8 @@ commands:
   export DIR           networks from a place in the landscape: --u -8 --a 0.95 --count 16
   passage DIR          how long walkers take from a trained network to A >= --level
   bench [CONFIG.yaml]  how fast a config runs on this machine, and how long the job will take
-  reproduce PAPER      tables and figures of a paper and a report on its claims: glass, omnigrok
-  reproduce PAPER      tables and figures of a paper and a report on its claims: glass, kozyrev
-  reproduce PAPER      tables and figures of a paper and a report on its claims: glass, omnigrok, ising
+  reproduce PAPER      tables and figures of a paper and a report on its claims: glass, omnigrok,
+                       kozyrev, ising
 
 'glassgrok COMMAND --help' lists the options; 'glassgrok --version' tells the version.
 """
@@ -327,9 +326,7 @@ def _reproduce(words: list[str]) -> int:
     class Options:
         paper: Annotated[
             tyro.conf.Positional[str], tyro.conf.arg(metavar="PAPER")
-        ]  # glass, omnigrok
-        ]  # glass, kozyrev
-        ]  # glass, omnigrok, ising
+        ]  # glass, omnigrok, kozyrev, ising
         scale: Literal["quick", "cpu", "paper"] = "cpu"  # seconds; two cores; a GPU, as published
         out: Path | None = None  # folder of the results; none means runs/PAPER-SCALE
 

@@ -186,7 +186,6 @@ def _drawing(model, kind: Kind) -> Callable:
 
     Of the Kind `prepare` alone matters.
     """
-    """The program (key, data, runs) -> initial parameters of a tile, and their norms."""
 
     def init(key, data, run):
         own = jax.random.fold_in(jax.random.split(key)[0], run["seed"])
@@ -207,10 +206,6 @@ def _programs(model, kind: Kind, config: FitConfig, largest: int) -> Programs:
         draw = _drawing(model, drawn)
     except TypeError:
         draw = _drawing.__wrapped__(model, drawn)
-    try:
-        draw = _drawing(model, kind)
-    except TypeError:
-        draw = _drawing.__wrapped__(model, kind)
 
     def init(key, data, runs):
         params, radius = draw(key, data, runs)

@@ -93,7 +93,6 @@ def test_it_goes_on_where_it_was(found, tmp_path):
 def test_another_landscape_in_the_folder_is_refused(tmp_path):
     scales = (0.5, 1.0, 2.0, 3.0)  # as wide a tile as that of the others
     small = {"folder": tmp_path / "map", "sizes": (10,), "seeds": 1, "scales": scales}
-    small = {"folder": tmp_path / "map", "sizes": (10,), "seeds": 1}
     config = replace(CONFIG, steps=3)
     landscape(**small, config=config)
     for changes, said in [
@@ -107,7 +106,6 @@ def test_another_landscape_in_the_folder_is_refused(tmp_path):
     other = replace(TASK, targets=TASK.targets + 1)
     with pytest.raises(ValueError, match="examples"):
         reduced_landscape(Plane(), other, **(HOW | {**small, "config": config}))
-        reduced_landscape(Plane(), other, (0.5, 1.0, 2.0), **(HOW | {**small, "config": config}))
     landscape(**small, config=replace(config, block=1))  # changes no number
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")

@@ -16,8 +16,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from glassgrok.tasks.addition import addition
-from glassgrok.tasks.mnist import mnist
 
 import glassgrok as gg
 from glassgrok.engine import startup
@@ -25,6 +23,8 @@ from glassgrok.experiment import about, command, table, write
 from glassgrok.landscape import Landscape
 from glassgrok.models.mlp import MLP
 from glassgrok.plots import landscape_map
+from glassgrok.tasks.addition import addition
+from glassgrok.tasks.mnist import mnist
 from glassgrok.tasks.teacher import teacher_student
 
 SEED = 0

@@ -69,11 +69,6 @@ def landscape(options: Options, kind: str) -> dict:
     found = gg.reduced_landscape(
         model,
         task_of(options.scale),
-        tile=6 if options.scale == "quick" else None,
-    )
-    found = gg.reduced_landscape(
-        model,
-        gg.teacher_student(model, seed=SEED),
         _spread_evenly(SCALES[options.scale], 0.1, 10),
         seeds=seeds,
         config=config,
@@ -105,17 +100,6 @@ def dynamics(options: Options, source: str, seed: int) -> dict:
     kinds = [(SMALL, decay) for decay in SHOWN]
     kinds += [(LARGE, decay) for decay in sorted({*SHOWN, *sweep})]
     alpha, decay = (np.array(column) for column in zip(*kinds, strict=True))
-def dynamics(options: Options, source: str) -> dict:
-    """The record of runs that are free, with one threshold."""
-    began, model = time.perf_counter(), net(options.scale)
-    task = gg.teacher_student(model, tolerance=THRESHOLDS[source], seed=SEED)
-    sweep = _spread_evenly(DECAYS[options.scale], 0.03, 1)
-    kinds = [(SMALL, decay) for decay in SHOWN]
-    kinds += [(LARGE, decay) for decay in sorted({*SHOWN, *sweep})]
-    alpha, decay, seed = (
-        np.array(column)
-        for column in zip(*((*k, s) for k in kinds for s in range(options.copies)), strict=True)
-    )
     config = gg.FitConfig(
         steps=STEPS[options.scale],
         records=400,
@@ -131,25 +115,6 @@ def dynamics(options: Options, source: str) -> dict:
         "threshold": THRESHOLDS[source],
         "steps": config.steps,
         "cases": [_of_run(history.isel(run=i), *kind, seed) for i, kind in enumerate(kinds)],
-        tile=len(seed) if options.scale == "quick" else None,
-    )
-    runs = {"scale": alpha, "weight_decay": decay, "seed": seed, "learning_rate": RATE}
-    tell = teller(f"dynamics, threshold of the {source}")
-    history = gg.fit(model, task, config, runs, jax.random.key(SEED + 1), tell).history
-    records = [_of_runs(history, *kind, options.copies) for kind in kinds]
-    large = [r for r in records if r["scale"] == LARGE and r["weight_decay"] > 0]
-    decays = [r["weight_decay"] for r in large]
-    fits = {
-        name: power(decays, [[c[name] for c in r["copies"]] for r in large])
-        for name in ("overfitted", "generalised")
-    }
-    return {
-        "part": f"dynamics, {source}",
-        "threshold": THRESHOLDS[source],
-        "steps": config.steps,
-        "seeds": options.copies,
-        "cases": records,
-        "power": fits,
         "seconds": time.perf_counter() - began,
         "provenance": about(NAME, SEED),
     }
@@ -168,32 +133,11 @@ def _of_run(own, alpha: float, decay: float, seed: int) -> dict:
         "best_test_accuracy": rounded(own["test_accuracy"].values.max()),
     }
     record = {"scale": alpha, "weight_decay": decay, "copies": [copy]}
-def _of_runs(history, alpha: float, decay: float, seeds: int) -> dict:
-    """What is kept of the seeds of one alpha and weight decay."""
-    mine = np.isclose(history["scale"], alpha) & np.isclose(history["weight_decay"], decay)
-    own = history.isel(run=np.flatnonzero(mine))
-    reached = {n: steps_to(own, f"{n}_accuracy") for n in ("train", "test")}
-    copies = [
-        {
-            "seed": seed,
-            "overfitted": reached["train"][seed],
-            "generalised": reached["test"][seed],
-            "norm_then": _norm_at(own.isel(run=seed), reached["test"][seed]),
-            "train_accuracy": rounded(own["train_accuracy"].values[-1, seed]),
-            "test_accuracy": rounded(own["test_accuracy"].values[-1, seed]),
-            "best_test_accuracy": rounded(own["test_accuracy"].values[:, seed].max()),
-        }
-        for seed in range(seeds)
-    ]
-    record = {"scale": alpha, "weight_decay": decay, "copies": copies}
     if decay in SHOWN:
         thin = own.isel(step=slice(None, None, 3))
         record |= {
             "step": thin["step"].values.tolist(),
             "curves": {n: [rounded(thin[f"{n}_accuracy"].values, 3)] for n in ("train", "test")},
-            "curves": {
-                name: rounded(thin[f"{name}_accuracy"].values.T, 3) for name in ("train", "test")
-            },
         }
     return record
 
@@ -238,8 +182,6 @@ def todo(options: Options) -> dict[str, tuple]:
         for source in THRESHOLDS:
             parts[f"dynamics, {source}, seed {seed}"] = (dynamics, source, seed)
     return parts
-PARTS = {f"landscape, {kind}": (landscape, kind) for kind in KINDS}
-PARTS |= {f"dynamics, {source}": (dynamics, source) for source in THRESHOLDS}
 
 
 def finish(options: Options, runs: list[dict]) -> None:
@@ -251,14 +193,6 @@ def finish(options: Options, runs: list[dict]) -> None:
     )
     fits = {name: part["power"] for name, part in parts.items() if "power" in part}
     write(options.out, NAME, options.scale, {"power": fits, "runs": runs}, page, text)
-    parts = {run["part"]: run for run in runs}
-    page = draw(parts)
-    text = "# A teacher and a student\n\nMedian (range) over seeds of the student.\n\n" + "\n".join(
-        _curves(parts[name]) if "landscape" in name else _cases(parts[name])
-        for name in PARTS
-        if name in parts
-    )
-    write(options.out, NAME, options.scale, {"runs": runs}, page, text)
     plt.close(page)
 
 
@@ -370,7 +304,6 @@ def _draw_steps(place, part: dict, source: str) -> None:
         points = np.array([p for p in points if p[1] is not None], float)
         if not len(points):
             continue
-        points = np.array([p for p in points if p[1] is not None], float).reshape(-1, 2)
         fit = part["power"][name]
         label = f"95% {kind}" + (f", k = {fit['power']:.2f} ± {fit['error']:.2f}" if fit else "")
         place.plot(*points.T, "o", color=colour, markersize=4, label=label)
@@ -385,11 +318,6 @@ def _draw_steps(place, part: dict, source: str) -> None:
     place.set_title(
         f"t ~ gamma^-k, threshold {part['threshold']:g} ({source})", loc="left", fontsize=11
     )
-    place.set(xscale="log", yscale="log", xlabel="weight decay gamma", ylabel="training steps")
-    place.set_title(
-        f"t ~ gamma^-k, threshold {part['threshold']:g} ({source})", loc="left", fontsize=11
-    )
-    place.legend(frameon=False, fontsize=9)
 
 
 def _draw_norms(place, part: dict) -> None:
@@ -398,7 +326,6 @@ def _draw_norms(place, part: dict) -> None:
     if not len(points):
         place.text(0.5, 0.5, "no run came there", ha="center", transform=place.transAxes)
         return
-    points = np.array([p for p in points if p[1] is not None], float).reshape(-1, 2)
     place.plot(*points.T, "o", color="#555555", markersize=4)
     place.set(xscale="log", xlabel="weight decay gamma", ylabel="weight norm")
     place.set_title(f"norm at 95% test, alpha = {LARGE:g}", loc="left")
@@ -417,13 +344,4 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     split_cpu(cores())  # a device for each core, each with runs of its own
-    there = {run["part"] for run in runs}
-    for part, (make, kind) in PARTS.items():
-        if part not in there:
-            runs.append(make(options, kind))
-            finish(options, runs)
-    finish(options, runs)
-
-
-if __name__ == "__main__":
     command(main, Options, __doc__)

@@ -2,7 +2,6 @@
 
 import numpy as np
 from figure2_teacher_student import LARGE, NAME, SHOWN, SMALL, merged
-from figure2_teacher_student import LARGE, NAME, SHOWN, SMALL
 
 from glassgrok.claims import OPEN, Claim, verdict
 from glassgrok.experiment import spread
@@ -12,7 +11,6 @@ PICTURES = {NAME: "A teacher and a student (Figure 2)"}
 
 def _part(found: dict, name: str) -> dict:
     return merged(found["runs"])[name]
-    return {part["part"]: part for part in found["runs"]}[name]
 
 
 def _case(found: dict, source: str, alpha: float, decay: float) -> list[dict]:

@@ -9,20 +9,17 @@ decided.
 from dataclasses import dataclass
 from pathlib import Path
 
+import judges_mnist
 import judges_real
 import judges_teacher
 import judges_toy
 import judges_transformer
-import judges_mnist
-import judges_teacher
 
 from glassgrok.claims import report
 from glassgrok.experiment import command
 
 # In the order of the paper's figures.
-JUDGES = (judges_teacher, judges_toy, judges_transformer)
-JUDGES = (judges_teacher, judges_real)
-JUDGES = (judges_teacher, judges_mnist)
+JUDGES = (judges_teacher, judges_mnist, judges_real, judges_toy, judges_transformer)
 
 
 @dataclass(frozen=True)

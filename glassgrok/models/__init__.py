@@ -7,9 +7,4 @@ from glassgrok.models.lstm import LSTM
 from glassgrok.models.mlp import MLP
 from glassgrok.models.transformer import Transformer
 
-__all__ = ["MLP", "Adder", "Transformer", "factorised_logits"]
-__all__ = ["LSTM", "MLP", "GraphNetwork", "Transformer", "factorised_logits"]
-from glassgrok.models.mlp import MLP
-from glassgrok.models.transformer import Transformer
-
-__all__ = ["MLP", "Transformer", "factorised_logits"]
+__all__ = ["LSTM", "MLP", "Adder", "GraphNetwork", "Transformer", "factorised_logits"]

@@ -8,15 +8,14 @@ from glassgrok.tasks.supervised import Supervised
 from glassgrok.tasks.task import Task, split
 from glassgrok.tasks.teacher import teacher_student
 
-__all__ = ["OPERATIONS", "Supervised", "Task", "addition", "modular", "split", "teacher_student"]
 __all__ = [
     "OPERATIONS",
     "Supervised",
     "Task",
+    "addition",
     "modular",
     "molecules",
     "reviews",
     "split",
     "teacher_student",
 ]
-__all__ = ["OPERATIONS", "Supervised", "Task", "modular", "split", "teacher_student"]

@@ -2,7 +2,6 @@ import jax
 import numpy as np
 import pytest
 
-from glassgrok.fitting import FitConfig, fit
 from glassgrok.models import MLP
 from glassgrok.tasks import teacher_student
 
@@ -27,8 +26,6 @@ def test_the_teacher_itself_makes_no_error():
     np.testing.assert_allclose(NET.apply(params, task.test_inputs), task.test_targets, atol=1e-6)
     student = NET.init(jax.random.key(5), task.inputs[:1])
     assert np.mean((NET.apply(student, task.test_inputs) - task.test_targets) ** 2) > 0.01
-    student = fit(NET, task, FitConfig(steps=1, records=2), {}, jax.random.key(5)).history
-    assert student["test_loss"][0, 0] > 0.01
 
 
 def test_no_examples_are_refused():
