@@ -17,7 +17,17 @@ from functools import cache
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from omnigrok import LEVEL, Options, power, rounded, steps_to, teller, test_curve, train_curve
+from omnigrok import (
+    FLOOR,
+    LEVEL,
+    Options,
+    power,
+    rounded,
+    steps_to,
+    teller,
+    test_curve,
+    train_curve,
+)
 
 import glassgrok as gg
 from glassgrok.engine.startup import cores, split_cpu
@@ -33,7 +43,7 @@ SHOWN = (0.0, 0.03, 1.0)  # weight decays of (b)
 LARGE, SMALL = 2.0, 0.5  # alpha of (b)
 THRESHOLDS = {"code": 0.001, "paper": 0.01}
 KINDS = {"authors": False, "tangent": True}
-COLOURS = ("#0072B2", "#E69F00", "#D55E00")
+COLOURS = ("#0072B2", "#009E73", "#D55E00")
 
 
 def net(scale: str) -> gg.MLP:
@@ -269,7 +279,10 @@ def _draw_losses(place, parts: dict) -> None:
         part = parts[name]
         for kind, colour in (("train", "#D55E00"), ("test", "#555555")):
             values = np.array(part[f"{kind}_loss"], float)
-            label = kind if line == "-" else f"{kind}, along the sphere"
+            label = kind
+            if kind == "train":  # as the authors draw it: what is lower has ended early or late
+                values, label = values + FLOOR, "train + 1e-5"
+            label += "" if line == "-" else ", along the sphere"
             place.plot(part["scale"], np.median(values, 1), line, color=colour, label=label)
             if line == "-":
                 edge = values.min(1), values.max(1)
@@ -291,7 +304,7 @@ def _draw_accuracies(place, part: dict, alpha: float) -> None:
     place.set(xscale="symlog", xlabel="training step", ylabel="accuracy", ylim=(-0.03, 1.03))
     place.set_xlim(0)
     place.set_title(f"alpha = {alpha:g}, threshold {part['threshold']:g}", loc="left")
-    place.legend(frameon=False, fontsize=8, loc="upper left")
+    place.legend(frameon=False, fontsize=8, loc="upper left" if alpha > 1 else "center right")
 
 
 def _swept(part: dict) -> list[dict]:
