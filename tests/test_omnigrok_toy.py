@@ -39,7 +39,7 @@ def test_map_and_trajectory(tmp_path):
     figure6_trajectory.main(options)
     first = json.loads((tmp_path / "figure6_trajectory.json").read_text())
     ways = [(r["kind"], r["way"]) for r in first["runs"]]
-    assert len(ways) == len(set(ways)) == 11
+    assert len(ways) == len(set(ways)) == 10
     figure6_trajectory.main(options)  # nothing is run again
     again = json.loads((tmp_path / "figure6_trajectory.json").read_text())
     assert again["runs"] == first["runs"]
