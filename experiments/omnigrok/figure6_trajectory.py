@@ -234,8 +234,8 @@ def finish(options: Options, found: dict, foretold: dict, records: list[dict]) -
             known = foretold[kind].get(str(WALL), {})
             rows.append(
                 [kind, f"{decay:g}", _told(known.get("paper")), _told(known.get("with_kappa")),
-                 _told(c and c["scaled"]), _told(net["scaled"]) if net else "", _told(a and a["scaled"]),
-                 a["descents"] if a else ""]
+                 _told(c and c["scaled"]), _told(net["scaled"]) if net else "",
+                 _told(a and a["scaled"]), a["descents"] if a else ""]
             )  # fmt: skip
     text = (
         "# The reduced trajectory of toy addition, and its time\n\nTimes in units of 1 / (η_D γ), "
