@@ -95,8 +95,21 @@ def test_judges_tell_agreement_from_disagreement():
     for p, critical, word in ((113, [0.225, 0.25], AGREES), (113, [0.3, 0.35], DIFFERS),
                               (31, [0.225, 0.25], OPEN), (113, [0.5, None], OPEN)):  # fmt: skip
         assert judges._critical({"critical": critical, "size": {"modulus": p}})[1] == word
-    law = {"power": 1.3, "error": 0.05, "decades": 1.5}
-    assert judges._law({"law": law})[1] == DIFFERS
-    assert judges._law({"law": law | {"power": 1.05}})[1] == AGREES
-    assert judges._law({"law": law | {"decades": 0.5}})[1] == OPEN
-    assert judges._law({"law": None})[1] == OPEN
+
+
+def test_the_law_is_judged_where_the_decay_is_mild():
+    def runs(exponent, decays=(0.1, 0.3, 1.0, 1.5), late=60):
+        noise = np.random.default_rng(0).normal(size=(len(decays), 3))
+        times = 1000 * np.array(decays)[:, None] ** -exponent * np.exp(0.02 * noise)
+        steps = [60] * (len(decays) - 1) + [late]
+        return {"runs": [{"weight_decay": d, "generalised": t.tolist(), "memorised": [m] * 3}
+                         for d, t, m in zip(decays, times, steps, strict=True)]}  # fmt: skip
+
+    assert judges._law(runs(1.0))[1] == AGREES
+    assert judges._law(runs(1.4))[1] == DIFFERS
+    assert judges._law(runs(1.0, (0.5, 0.7, 1.0, 1.5)))[1] == OPEN
+    strong = runs(1.0, (0.1, 0.3, 1.0, 3.0), late=120)
+    strong["runs"][-1]["generalised"] = [900.0] * 3
+    told, word = judges._law(strong)
+    assert word == AGREES
+    assert "up to 1;" in told
