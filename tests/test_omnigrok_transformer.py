@@ -108,7 +108,7 @@ def test_the_law_is_judged_where_the_decay_is_mild():
     assert judges._law(runs(1.0))[1] == AGREES
     assert judges._law(runs(1.4))[1] == DIFFERS
     assert judges._law(runs(1.0, (0.5, 0.7, 1.0, 1.5)))[1] == OPEN
-    strong = runs(1.0, (0.1, 0.3, 1.0, 3.0), late=120)
+    strong = runs(1.0, (0.05, 0.3, 1.0, 3.0), late=120)
     strong["runs"][-1]["generalised"] = [900.0] * 3
     told, word = judges._law(strong)
     assert word == AGREES
