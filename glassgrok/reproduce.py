@@ -63,7 +63,7 @@ PAPERS = {
         Step("figure6_toy.py", "figure6_toy", (0.5, 6, 20), whole=True),
         Step("figure6_trajectory.py", "figure6_trajectory", (0.5, 3, 10)),
         Step("figure7_transformer.py", "figure7_transformer", (0.2, 1, 3), whole=True),
-        Step("figure9_fractions.py", "figure9_fractions", (0.2, 8, 60)),
+        Step("figure9_fractions.py", "figure9_fractions", (0.2, 6, 60), cpu=("--seeds", "1")),
         Step("figure10_transformer_decay.py", "figure10_transformer_decay", (0.2, 5, 60)),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
     ),

@@ -106,11 +106,12 @@ def _time(kind: str, name: str):
 
 def _network(found):
     ratios = []
-    for kind in found["predicted"]:
+    kinds = [k for k in found["predicted"] if _scaled(found, k, "network from C")]
+    for kind in kinds:
         pair = (_scaled(found, kind, way) for way in ("network from C", "Eq. 6 from C"))
         ratios += [net / path for net, path in zip(*pair, strict=True)]
     each = ", ".join("never" if np.isnan(r) else f"{r:.2f}" for r in ratios)
-    told = f"time of the network over that of Eq. 6, {', then '.join(found['predicted'])}: {each}"
+    told = f"time of the network over that of Eq. 6, {', then '.join(kinds)}: {each}"
     return told, verdict(all(0.8 < r < 1.25 for r in ratios))
 
 
@@ -119,6 +120,8 @@ def _law(way: str):
         told, powers = [], []
         for kind in found["predicted"]:
             runs = [r for r in found["runs"] if (r["kind"], r["way"]) == (kind, way)]
+            if not runs:
+                continue
             times = [[None if r["scaled"] is None else r["scaled"] / r["decay"]] for r in runs]
             law = power([r["decay"] for r in runs], times)
             told.append(f"{kind}: " + (_words(law) if law else "too few generalised"))

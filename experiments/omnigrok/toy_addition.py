@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -72,6 +73,7 @@ def model_of(scale: str) -> MLP:
     return MLP((width, width, 30), "leaky_relu", slope=0.2)
 
 
+@cache
 def task_of() -> gg.Supervised:
     """i + j of ten digits; m = 0 is an exact line, as in the paper and not as in its code."""
     return addition(noise=0.0)
