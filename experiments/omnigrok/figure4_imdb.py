@@ -76,9 +76,7 @@ class Plan(NamedTuple):
 PAPER_SIZES = (*(10 ** np.linspace(2, 4, 11)).astype(int).tolist(), 15_848, 25_118, 39_810, 48_000)
 PLANS = {
     "quick": Plan(8, 1, 12, 40, 40, (32, 64), (0.3, 1.0, 6.0), 2, 40, 64, 60, 1e-2),
-    "cpu": Plan(
-        32, 2, 64, 1000, 1000, (316, 1000, 10_000), logarithmic(7), 1, 500, 1000, 2500, 1e-3
-    ),
+    "cpu": Plan(32, 2, 64, 1000, 1000, (316, 1000, 5000), logarithmic(7), 1, 400, 1000, 2000, 1e-3),
     "paper": Plan(
         256, 2, 500, 1000, 2000, PAPER_SIZES, logarithmic(11), 1, 3750, 1000, 75_000, 3e-4
     ),
@@ -121,7 +119,7 @@ def parts_of(options: Options, plan: Plan) -> list[tuple[dict, Callable[[], list
         return followed(model, task(plan.size), config(plan.run_steps, 50), CASES, plan.rate)
 
     lands = [({"kind": "landscape", "size": s}, lambda s=s: land(s)) for s in plan.sizes]
-    return [*lands, ({"kind": "run", "size": plan.size}, runs)]
+    return [({"kind": "run", "size": plan.size}, runs), *lands]
 
 
 def summary(land: dict) -> dict:

@@ -248,7 +248,8 @@ def heat(place, lands: list[dict], name: str, title: str, **how) -> None:
     place.set_yticks(some := sizes[:: 1 + len(sizes) // 8], [f"{size:,}" for size in some])
     place.xaxis.set_minor_formatter(NullFormatter())
     place.yaxis.set_minor_formatter(NullFormatter())
-    place.figure.colorbar(mesh, ax=place)
+    over = values.max() > mesh.norm.vmax
+    place.figure.colorbar(mesh, ax=place, extend="max" if over else "neither")
 
 
 def slices(place, land: dict, what: str, title: str, unit: str = "") -> None:
