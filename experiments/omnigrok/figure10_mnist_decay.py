@@ -20,7 +20,7 @@ LEVELS = (0.7, LEVEL, 0.85)
 RANGE = 0.1, 1.0  # of weight decay, where the paper finds t ~ 1 / gamma
 DECAYS = {
     "quick": (0.1, 0.3, 1.0),
-    "cpu": (0.05, 0.1, 0.17, 0.3, 0.55, 1.0, 3.0),
+    "cpu": (1.0, 0.3, 0.1, 0.55, 0.17, 0.05, 3.0),
     "paper": (0.0, *np.round(np.geomspace(1e-4, 10, 16), 6).tolist()),
 }
 SEEDS = {"quick": 1, "cpu": 2, "paper": 4}
@@ -34,7 +34,7 @@ def cases(scale: str) -> list[tuple[gg.FitConfig, dict]]:
             if scale == "quick":
                 config = gg.FitConfig(steps=60, batch=20, records=12)
             elif scale == "cpu":
-                steps = int(np.clip(4000 / decay, 8000, 40_000))
+                steps = int(np.clip(2500 / decay, 4000, 30_000))
                 config = gg.FitConfig(steps=steps, batch=200, records=160, evaluate=2500)
             else:
                 config = gg.FitConfig(steps=100_000, batch=200, records=300)

@@ -34,7 +34,7 @@ MESSINESS = {
     "cpu": np.linspace(0, 1, 6).round(4),
     "paper": np.linspace(0, 1, 21).round(4),
 }
-STEPS = {"quick": 40, "cpu": 5000, "paper": 10_000}
+STEPS = {"quick": 40, "cpu": 3000, "paper": 10_000}
 PATH = ((10.0, 1.0), (1.0, 1.0), (1.0, 0.0))  # A, B, C as (alpha, m)
 
 
