@@ -140,7 +140,7 @@ def judged(steps: np.ndarray, seen: list[dict], task: gg.Task, arrival: dict) ->
         "memory": {name: float(values[before]) for name, values in curves.items()},
         "end": {name: float(values[-1]) for name, values in curves.items()},
         "halved": {n: first_below(steps, curves[n]) for n in ("restricted", "test")},
-        "curves": {name: np.round(values, 5).tolist() for name, values in curves.items()},
+        "curves": {name: [float(f"{v:.4g}") for v in values] for name, values in curves.items()},
     }
 
 
