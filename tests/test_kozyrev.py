@@ -267,11 +267,14 @@ def test_the_report_judges_what_is_there(tmp_path):
     fits = {"tasks": [2.1, 0.1, 0.9], "rates": [1.0, 0.1, 0.9], "log_ratio": [1.5, 0.1]}
     told = {"scale": "cpu", "runs": [walk, walk | {"temperature": 1e-5}], "fits": fits}
     (tmp_path / "claim4_walks.json").write_text(json.dumps(told))
-    laws = {law: {"aic": aic} for law, aic in zip(claim5_fraction.LAWS, (20, 0, 5, 1), strict=True)}
+    laws = {
+        law: {"aic": aic, "aic_whole": 1}
+        for law, aic in zip(claim5_fraction.LAWS, (20, 0, 5, 1), strict=True)
+    }
     told = {"scale": "cpu", "runs": [{"provenance": about}], "fits": laws}
     (tmp_path / "claim5_fraction.json").write_text(json.dumps(told))
     rows = {row[0]: row[1:] for row in judged(tmp_path, report_kozyrev.CLAIMS)}
-    assert rows["memorising: the path goes as t"][1] == "agrees"
+    assert rows["memorising: the path goes as t (judged at T = 0)"][1] == "agrees"
     assert rows["zero risk: the path goes as √t"][1] == "agrees"
     assert rows["grokking is a random walk, so without noise there is none"][1] == "**disagrees**"
     square = rows["steps to generalise go as the square of the steps to memorise"]
@@ -279,7 +282,7 @@ def test_the_report_judges_what_is_there(tmp_path):
     share = rows["they go exponentially with the share that trains"]
     assert share[0].startswith("best power")
     assert share[1] == "**disagrees**"
-    assert rows["after grokking the residues lie on circles"] == [
+    assert rows["after grokking the residues lie on circles (roundness above 0.8)"] == [
         "no claim7_circles.json here", "not decided"
     ]  # fmt: skip
     report_kozyrev.main(report_kozyrev.Options(tmp_path))

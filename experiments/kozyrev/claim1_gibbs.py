@@ -25,6 +25,7 @@ from kozyrev import (
     effective_friction,
     evolve,
     generator,
+    keys_of,
     line,
     measured,
     overdamped_time,
@@ -79,11 +80,18 @@ class Cells(NamedTuple):
         axes = tuple(range(1, 2 * len(shape), 2))
         return mass.reshape([k for pair in shape for k in pair]).sum(axis=axes)
 
-    def counts(self, x: np.ndarray) -> np.ndarray:
-        """Walkers in each bin; those beyond the grid in its outermost."""
+    def counts(self, x: np.ndarray, batches: int = 1) -> np.ndarray:
+        """(batches, ...) walkers in each bin; those beyond the grid in its outermost.
+
+        Args:
+            x: (walkers, D); as many in a row make a batch.
+            batches: how many.
+        """
         coarse = [e[::m] for e, m in zip(self.edges, self.merge, strict=True)]
         inside = [np.clip(x[:, i], e[0], e[-1]) for i, e in enumerate(coarse)]
-        return np.histogramdd(np.stack(inside, axis=1), coarse)[0]
+        batch = np.arange(len(x)) * batches // len(x)
+        edges = [np.arange(batches + 1) - 0.5, *coarse]
+        return np.histogramdd(np.stack([batch, *inside], axis=1), edges)[0]
 
     def start(self) -> np.ndarray:
         """Mass of each cell at t = 0: a Gaussian in each coordinate."""
@@ -149,7 +157,7 @@ def relax(size: int, scale: str) -> dict:
     cells, many = CELLS[size], WALKERS[scale]
     f = cells.potential()
     matrix = generator(f, tuple(e[1] - e[0] for e in cells.edges), THETA)
-    run, keys = stretch(double_well), iter(jax.random.split(jax.random.key(SEED), 10_000))
+    run, keys = stretch(double_well), keys_of(10 * SEED + size)
     mean = jnp.array([[STARTS[0], 0.0]])[:, :size]
     walkers = at_rest(mean + STARTS[1] * jax.random.normal(next(keys), (many, size)),
                       next(keys), THETA)  # fmt: skip
@@ -160,7 +168,7 @@ def relax(size: int, scale: str) -> dict:
             walkers, _, _ = run(walkers, alive, next(keys), EVERY, None, DT, 1.0, THETA)
             step += EVERY
         mass, before = evolve(matrix, mass, moment - before, STEPS), moment
-        expected, seen = cells.binned(mass.reshape(f.shape)), cells.counts(np.asarray(walkers.x))
+        expected, seen = cells.binned(mass.reshape(f.shape)), cells.counts(np.asarray(walkers.x))[0]
         chi, freedom = pearson(seen, many * expected)
         still, freedom_still = pearson(seen, many * cells.binned(gibbs(f, THETA)))
         rows.append(
@@ -175,7 +183,7 @@ def relax(size: int, scale: str) -> dict:
                 "expected": _first(expected),
             }
         )
-    end = average(size, scale, middle_step, 1.0, walkers, next(keys))
+    end = average(size, scale, middle_step, 1.0, 10 * SEED + 4 + size, walkers)
     return {
         "dimensions": size,
         "walkers": many,
@@ -190,27 +198,23 @@ def _first(share: np.ndarray) -> list[float]:
     return np.round(share.reshape(len(share), -1).sum(axis=1), 6).tolist()
 
 
-def average(size: int, scale: str, kernel, friction: float, walkers=None, key=None) -> dict:
+def average(size: int, scale: str, kernel, friction: float, seed: int, walkers=None) -> dict:
     """Shares of the bins over many snapshots, against exp(-f/θ)."""
     cells, many, snapshots = CELLS[size], WALKERS[scale], SNAPSHOTS[scale]
     f = cells.potential()
     run = stretch(double_well, kernel)
-    key = jax.random.key(SEED + 1) if key is None else key
-    keys = iter(jax.random.split(key, 10_000))
+    keys = keys_of(seed)
     if walkers is None:
         x = 1.4 * jax.random.uniform(next(keys), (many, size), minval=-1.0)
         walkers = at_rest(x, next(keys), THETA)
     alive, shares = jnp.ones(many, bool), 0.0
     warm = round(30 / overdamped_time(DT, friction) / EVERY)
     batches = min(BATCHES, many // 20)
-    group = np.arange(many) * batches // many
     for count in range(warm + snapshots):
         walkers, _, _ = run(walkers, alive, next(keys), EVERY, None, DT, friction, THETA)
         if count >= warm:
-            x = np.asarray(walkers.x)
-            shares = shares + np.stack(
-                [cells.counts(x[group == b]).ravel() for b in range(batches)]
-            )
+            seen = cells.counts(np.asarray(walkers.x), batches)
+            shares = shares + seen.reshape(batches, -1)
     shares = shares / shares.sum(axis=1, keepdims=True)
     wanted = cells.binned(gibbs(f, THETA)).ravel()
     bars = shares.std(axis=0, ddof=1) / np.sqrt(batches)
@@ -247,12 +251,12 @@ def decay(scale: str, friction: float, exact: float) -> dict:
     edges = cells.edges[0]
     left = float(gibbs(f, THETA)[(edges[1:] + edges[:-1]) / 2 < 0].sum())
     every = max(1, round(0.25 / exact / h))
-    run, keys = stretch(double_well), jax.random.split(jax.random.key(SEED + 2), 13)
+    run, keys = stretch(double_well), keys_of(10 * SEED + 9)
     x = jnp.full((many, 1), -1.0)
-    walkers, alive = at_rest(x, keys[-1], THETA), jnp.ones(many, bool)
+    walkers, alive = at_rest(x, next(keys), THETA), jnp.ones(many, bool)
     times, excess = [], []
-    for count, key in enumerate(keys[:10], 1):
-        walkers, _, _ = run(walkers, alive, key, every, None, DT, friction, THETA)
+    for count in range(1, 11):
+        walkers, _, _ = run(walkers, alive, next(keys), every, None, DT, friction, THETA)
         side = np.asarray(walkers.x)[:, 0] < 0
         if count >= 2:
             times.append(count * every * h)
@@ -324,7 +328,7 @@ def main(options: Options) -> None:
     """Run, draw and write."""
     began, scale = time.perf_counter(), options.scale
     runs = [relax(size, scale) for size in (1, 2)]
-    control = average(1, scale, paper_step, 0.2)
+    control = average(1, scale, paper_step, 0.2, 10 * SEED + 7)
     decays = [decay(scale, c, runs[0]["rate"]) for c in (0.1, 0.5, 1.0)]
     results = {"provenance": about("claim1_gibbs", SEED), "theta": THETA, "dt": DT}
     results |= {"runs": runs, "control": control, "decays": decays}

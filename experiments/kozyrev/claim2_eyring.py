@@ -11,7 +11,6 @@ import math
 import time
 from functools import lru_cache
 
-import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,6 +23,7 @@ from kozyrev import (
     effective_friction,
     generator,
     keep,
+    keys_of,
     line,
     measured,
     overdamped_time,
@@ -80,7 +80,7 @@ def escapes(
     """
     many, h = WALKERS[scale], overdamped_time(DT, 1.0)
     run = stretch(potential, gone=target)
-    keys = iter(jax.random.split(jax.random.key(seed), 20_000))
+    keys = keys_of(seed)
     walkers = at_rest(jnp.tile(jnp.array(start, jnp.float32), (many, 1)), next(keys), theta)
     alive, events, exposure, step = jnp.ones(many, bool), 0, 0, 0
     while events < EVENTS[scale]:
@@ -101,7 +101,7 @@ def exchange_rate(friction: float, theta: float, scale: str, seed: int) -> tuple
     From the shares on the left at two times; the error is that of 20 batches of walkers.
     """
     many, expected = WALKERS[scale] // 20 * 20, turnover(effective_friction(DT, friction), theta)
-    run, keys = stretch(quartic), iter(jax.random.split(jax.random.key(seed), 20_000))
+    run, keys = stretch(quartic), keys_of(seed)
     walkers, alive = at_rest(jnp.full((many, 1), -1.0), next(keys), theta), jnp.ones(many, bool)
     settle = max(1, round((4 + 3 / effective_friction(DT, friction)) / DT / EVERY))
     length = max(2, round(0.4 / expected / DT / EVERY))

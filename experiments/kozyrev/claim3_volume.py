@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from kozyrev import BLUE, GREY, ORANGE, Options, at_rest, line, measured, stretch
+from kozyrev import BLUE, GREY, ORANGE, Options, at_rest, keys_of, line, measured, stretch
 
 from glassgrok.experiment import about, command, table, write
 
@@ -53,12 +53,12 @@ def occupation(size: int, ratio: float, depth: float, scale: str, seed: int) -> 
     many = WALKERS[scale]
     shape = (jnp.float32(ratio), jnp.float32(depth))
     run = stretch(potential)
-    keys = iter(jax.random.split(jax.random.key(seed), SNAPSHOTS[scale] + 2))
+    keys = keys_of(seed)
     first = jnp.where(jnp.arange(many) % 2 == 0, 0.0, DISTANCE * (1 + ratio))
     x = jax.random.normal(next(keys), (many, size)).at[:, 0].add(first)
     walkers, alive, seen = at_rest(x, next(keys), 1.0), jnp.ones(many, bool), []
-    for key in keys:
-        walkers, _, _ = run(walkers, alive, key, EVERY, shape, DT, 1.0, 1.0)
+    for _ in range(SNAPSHOTS[scale]):
+        walkers, _, _ = run(walkers, alive, next(keys), EVERY, shape, DT, 1.0, 1.0)
         seen.append(np.asarray(wide_shares(walkers.x, shape)))
     counted = np.array(seen[round(SETTLE * len(seen)) :])  # (snapshots, walkers)
     wide = counted.mean(axis=0).reshape(BATCHES, -1).mean(axis=1)

@@ -131,11 +131,16 @@ def _curvature(cost, at: np.ndarray) -> float:
 
 
 def fits(runs: list[dict]) -> dict:
-    """Each law, over all shares; none where a fit has fewer than three shares."""
+    """Each law over all shares, with its AIC where all runs arrive; none for too few shares."""
     share, ln_steps, arrived = points(runs)
-    if len(np.unique(share)) < 3 or arrived.sum() < 5:
+    whole = ~np.isin(share, share[~arrived])
+    if len(np.unique(share)) < 4 or len(np.unique(share[whole])) < 3:
         return {}
-    return {law: fit(law, share, ln_steps, arrived) for law in LAWS}
+    part = share[whole], ln_steps[whole], arrived[whole]
+    return {
+        law: fit(law, share, ln_steps, arrived) | {"aic_whole": fit(law, *part)["aic"]}
+        for law in LAWS
+    }
 
 
 def draw(runs: list[dict], found: dict):
@@ -173,10 +178,11 @@ def text(runs: list[dict], found: dict, scale: str) -> str:
          spread([copy["generalised"] for copy in copies])]
         for (fraction, examples), copies in sorted(by_share.items())
     ]  # fmt: skip
-    best = min((one["aic"] for one in found.values()), default=0.0)
+    best, lowest = (min((one[name] for one in found.values()), default=0.0)
+                    for name in ("aic", "aic_whole"))  # fmt: skip
     laws = [
         [law, measured(*one["b"]), "-" if one["critical"] is None else f"{one['critical']:.3f}",
-         f"{one['sigma']:.3f}", f"{one['aic'] - best:.1f}"]
+         f"{one['sigma']:.3f}", f"{one['aic'] - best:.1f}", f"{one['aic_whole'] - lowest:.1f}"]
         for law, one in found.items()
     ]  # fmt: skip
     text = (
@@ -187,8 +193,9 @@ def text(runs: list[dict], found: dict, scale: str) -> str:
     ) + table(["α", "examples", "runs", "memorised", "generalised"], rows)
     return text + (
         "\nLaws for the steps to generalise, scatter σ of ln t about them; AIC less the lowest "
-        "(a difference of 10 is decisive).\n\n"
-        + table(["law", "b", "α_c", "σ", "ΔAIC"], laws)
+        "(a difference of 10 is decisive), and the same of fits to those shares alone at which all "
+        "runs generalise.\n\n"
+        + table(["law", "b", "α_c", "σ", "ΔAIC", "ΔAIC, complete shares"], laws)
     )  # fmt: skip
 
 

@@ -28,12 +28,12 @@ from glassgrok.analysis import representation as rep
 from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.training import init_training, training_blocks
 
-SEED, FRACTION, RATE = 0, 0.5, 1e-2
+SEED, FRACTION, RATE = 0, 0.4, 1e-2
 MODULUS = {"quick": 7, "cpu": 43, "paper": 113}
 SIZES = {"quick": (8, 16), "cpu": (32, 64), "paper": (128, 512)}
 SEEDS = {"quick": 2, "cpu": 3, "paper": 8}
 STEPS = {"quick": 40, "cpu": 3000, "paper": 20_000}
-EVERY = {"quick": 20, "cpu": 50, "paper": 100}
+EVERY = {"quick": 20, "cpu": 60, "paper": 100}
 KEPT = 0.9  # of the spectrum at the end: its key frequencies
 CIRCLES = 3  # pairs of principal components in which the shift is sought
 
@@ -140,7 +140,7 @@ def judged(steps: np.ndarray, seen: list[dict], task: gg.Task, arrival: dict) ->
         "memory": {name: float(values[before]) for name, values in curves.items()},
         "end": {name: float(values[-1]) for name, values in curves.items()},
         "halved": {n: first_below(steps, curves[n]) for n in ("restricted", "test")},
-        "curves": {name: np.round(values, 5).tolist() for name, values in curves.items()},
+        "curves": {name: [float(f"{v:.4g}") for v in values] for name, values in curves.items()},
     }
 
 
@@ -161,7 +161,7 @@ def draw(found: dict, embeddings: list[np.ndarray]):
     order = inverse * np.arange(p + 1) % p
     axes[0, 2].plot(at.real[order], at.imag[order], color=GREY, linewidth=0.8)
     axes[0, 2].plot(at.real, at.imag, "o", color=ORANGE, markersize=4)
-    for x in range(0, p, max(1, p // 16)):
+    for x in order[: -1 : max(1, p // 14)]:
         axes[0, 2].annotate(str(x), (1.16 * at.real[x], 1.16 * at.imag[x]), ha="center",
                             va="center", fontsize=8)  # fmt: skip
     axes[0, 2].set(title=f"Residues in the plane of k = {key}", aspect="equal",
@@ -176,7 +176,7 @@ def draw(found: dict, embeddings: list[np.ndarray]):
                             label=label if first else None)  # fmt: skip
         for name, colour in (("train", BLUE), ("test", ORANGE), ("restricted", GREEN),
                              ("excluded", GREY)):  # fmt: skip
-            axes[1, 1].plot(steps, np.maximum(one["curves"][name], 1e-4), color=colour, **style,
+            axes[1, 1].plot(steps, np.maximum(one["curves"][name], 1e-7), color=colour, **style,
                             label=name if first else None)  # fmt: skip
         axes[1, 2].plot(steps, one["curves"]["frequencies"], color=BLUE, **style)
     axes[1, 0].axhline(0, color="black", linewidth=0.6)

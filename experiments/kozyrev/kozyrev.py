@@ -10,9 +10,10 @@ a step; so that is the time in which runs of different friction are compared.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -61,6 +62,12 @@ class Walkers(NamedTuple):
 
     x: jax.Array
     v: jax.Array
+
+
+def keys_of(seed: int) -> Iterator:
+    """As many keys as are asked for."""
+    first = jax.random.key(seed)
+    return (jax.random.fold_in(first, i) for i in count())
 
 
 def at_rest(x, key, kT: float) -> Walkers:
@@ -240,6 +247,8 @@ def measured(value: float, error: float) -> str:
     """1.234 ± 0.005, with two digits of the error."""
     if not np.isfinite(error) or error <= 0:
         return f"{value:.4g}"
+    if abs(value) < 1e-3 and error < 1e-3:
+        return f"{value:.2e} ± {error:.0e}"
     digits = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
