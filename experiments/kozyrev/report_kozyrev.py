@@ -68,8 +68,8 @@ def _cold(found):
     # Of a harmonic well: (2 - c)²/(4 - 2c - (ω dt)²), with ω² = 8 at the bottom and less above it.
     highest = (2 - c) ** 2 / (4 - 2 * c - 8 * found["dt"] ** 2)
     told = (
-        f"θ {measured(value, error)} of that asked for, z = {end['z']:.0f}; {1 - c / 2:g} for small "
-        f"dt, {highest:.3f} for a harmonic well at this one"
+        f"θ {measured(value, error)} of that asked for, z = {end['z']:.0f}; {1 - c / 2:g} for "
+        f"small dt, {highest:.3f} for a harmonic well at this one"
     )
     inside = 1 - c / 2 - SIGMA * error < value < highest + SIGMA * error
     return told, verdict(inside and end["z"] > SIGMA)
@@ -320,7 +320,8 @@ CLAIMS = (
     Claim("an example takes away -ln(1 - ε) (ours: so linear means that nothing is learned)",
           ("claim6_entropy",), _fall_is_error),
     Claim("S of low risk falls linearly: a small network", ("claim6_entropy",), _small_network),
-    Claim("after grokking the residues lie on circles (roundness above 0.8)", ("claim7_circles",), _circles),
+    Claim("after grokking the residues lie on circles (roundness above 0.8)", ("claim7_circles",),
+          _circles),
     Claim("adding one is a shift along them", ("claim7_circles",), _shift),
     Claim("Nanda et al.: restricted loss falls before test loss", ("claim7_circles",), _before),
     Claim("Nanda et al.: excluded loss rises", ("claim7_circles",), _excluded),
