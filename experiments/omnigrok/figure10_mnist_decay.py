@@ -73,7 +73,7 @@ def draw(records: list[dict]):
     left.set(xscale="log", yscale="log", xlabel="weight decay γ", ylabel="training steps t")
     if left.lines:
         left.legend(frameon=False)
-    for record in records:
+    for record in sorted(records, key=lambda r: r["columns"]["weight_decay"]):
         decay = record["columns"]["weight_decay"]
         how = {"color": colours[decay], "label": f"γ = {decay:g}"}
         if record["columns"]["seed"]:

@@ -75,7 +75,7 @@ def draw(records: list[dict]):
     decays = sorted({r["columns"]["weight_decay"] for r in records})
     colours = dict(zip(decays, plt.cm.viridis(np.linspace(0, 0.9, len(decays))), strict=True))
     for place, kind in zip(axes, ("train", "test"), strict=True):
-        for r in records:
+        for r in sorted(records, key=lambda r: r["columns"]["weight_decay"]):
             decay = r["columns"]["weight_decay"]
             label = None if r["columns"]["seed"] else f"γ = {decay:g}"
             place.plot(r["step"], r[f"{kind}_accuracy"], color=colours[decay], label=label)

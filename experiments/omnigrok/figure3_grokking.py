@@ -70,7 +70,7 @@ def draw(records: list[dict]):
     for place, alpha in zip(axes, ALPHAS, strict=True):
         other = place.twinx()
         other.set(ylabel="weight norm", ylim=(0, None))
-        place.set(title=f"alpha = {alpha:g}", xscale="log", xlabel="training step", xlim=(1, None))
+        place.set(title=f"alpha = {alpha:g}", xscale="log", xlabel="training step")
         some = [r for r in records if r["columns"]["scale"] == alpha]
         for i, record in enumerate(some):
             labels = ("train", "test", "weight norm (right)") if i == 0 else (None,) * 3
@@ -80,7 +80,8 @@ def draw(records: list[dict]):
             place.plot([], [], "k:", linewidth=1, label=labels[2])
         if some:
             other.set(ylim=(0, 1.05 * max(max(r["weight_norm"]) for r in some)))
-        place.legend(frameon=False, loc="center left")
+            place.set(xlim=(1, some[0]["step"][-1]))
+            place.legend(frameon=False, loc="center left")
     axes[0].set(ylabel="accuracy", ylim=(0, 1.02))
     return page
 
