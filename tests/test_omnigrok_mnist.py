@@ -215,12 +215,12 @@ def test_claims_about_landscapes_are_told_apart(tmp_path):
         (tmp_path / "figure11_mnist_cross_entropy.json").write_text(json.dumps(wide))
         assert [row[2] for row in judged(tmp_path, both)] == [word]
     messy = {
-        "spearman": 0.99, "mismatch": 1.2, "train_of_m": 1.5, "test_of_m": 1.4,
-        "train_of_alpha": 30.0, "test_of_alpha": 20.0,
+        "spearman": 0.99, "mismatch": 1.2, "train_of_m": 0.01, "test_of_m": 0.01,
+        "train_of_alpha": 0.1, "test_of_alpha": 0.1, "test_ln_of_m": 5, "test_ln_of_alpha": 5,
         "path": {"train": [0.1, 0.01], "test": [0.11, 0.015]},
     }  # fmt: skip
     assert words(tmp_path, "figure8_messiness", messy) == [AGREES] * 3
-    messy |= {"spearman": 0.5, "test_of_m": 4.0, "path": {"train": [0.1], "test": [0.5]}}
+    messy |= {"spearman": 0.5, "test_of_m": 0.05, "path": {"train": [0.1], "test": [0.5]}}
     assert words(tmp_path, "figure8_messiness", messy) == [DIFFERS] * 3
 
 

@@ -81,7 +81,7 @@ def draw(records: list[dict]):
         if some:
             other.set(ylim=(0, 1.05 * max(max(r["weight_norm"]) for r in some)))
             place.set(xlim=(1, some[0]["step"][-1]))
-            place.legend(frameon=False, loc="center left")
+            place.legend(frameon=False, loc="center left" if alpha > 1 else "lower right")
     axes[0].set(ylabel="accuracy", ylim=(0, 1.02))
     return page
 

@@ -17,7 +17,7 @@ import numpy as np
 from digit_maps import heat, minimised
 from digits import SEED, Options, run, task_of
 from figure3_mnist import CONFIG
-from omnigrok import rounded
+from omnigrok import FLOOR, rounded
 from scipy.interpolate import RegularGridInterpolator
 from scipy.stats import spearmanr
 
@@ -51,28 +51,29 @@ def numbers(alphas, messiness, train: np.ndarray, test: np.ndarray) -> dict:
 
     Returns:
         spearman: rank correlation of train and test loss over the map; mismatch: largest ratio of
-        test to train loss; of_m and of_alpha: median over the other axis of the ratio of the
-        largest to the least loss; for alpha from 0.5 on, where networks can learn.
+        test to train loss; of_m and of_alpha: median over the other axis of the largest less the
+        least loss; ln_of_m, ln_of_alpha: the same of ln(loss + 1e-5); for alpha from 0.5 on, where
+        networks can learn.
     """
     ok = alphas >= 0.5
     found = {
         "spearman": float(spearmanr(train[ok].ravel(), test[ok].ravel())[0]),
-        "mismatch": float((test[ok] / train[ok]).max()),
+        "mismatch": float(((test[ok] + FLOOR) / (train[ok] + FLOOR)).max()),
     }
     for kind, values in (("train", train[ok]), ("test", test[ok])):
-        found[f"{kind}_of_m"] = float(np.median(values.max(1) / values.min(1)))
-        found[f"{kind}_of_alpha"] = float(np.median(values.max(0) / values.min(0)))
+        for name, v in (("", values), ("ln_", np.log(values + FLOOR))):
+            found[f"{kind}_{name}of_m"] = float(np.median(np.ptp(v, 1)))
+            found[f"{kind}_{name}of_alpha"] = float(np.median(np.ptp(v, 0)))
     return found
 
 
 def draw(alphas, messiness, losses: dict, paths: dict):
     """Both maps, and the losses along the path."""
     page, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
-    lowest = min(v.min() for v in losses.values())
     for place, (kind, values) in zip(axes, losses.items(), strict=False):
-        logs = np.log10(values)
-        heat(place, alphas, messiness, logs, f"log10 of the {kind} loss", (-2.5, -2, -1.5, -1.2),
-             vmin=np.log10(lowest), vmax=-1)  # fmt: skip
+        logs = np.log10(values + FLOOR)
+        heat(place, alphas, messiness, logs, f"log10 of the {kind} loss + 1e-5", (-2.5, -2, -1.5, -1.2),
+             vmin=np.log10(FLOOR), vmax=-1)  # fmt: skip
         place.set(ylabel="messiness m")
         place.plot(*zip(*PATH, strict=True), "r.-", clip_on=False)
         for name, point in zip("ABC", PATH, strict=True):
@@ -80,8 +81,8 @@ def draw(alphas, messiness, losses: dict, paths: dict):
                            textcoords="offset points")  # fmt: skip
     for kind, colour in (("train", "#D55E00"), ("test", "#0072B2")):
         values = paths[kind]
-        axes[2].plot(np.linspace(0, 2, len(values)), values, colour, label=kind)
-    axes[2].set(yscale="log", ylabel="loss along the path", xticks=[0, 1, 2])
+        axes[2].plot(np.linspace(0, 2, len(values)), values + FLOOR, colour, label=kind)
+    axes[2].set(yscale="log", ylabel="loss along the path + 1e-5", xticks=[0, 1, 2])
     axes[2].set_xticklabels([f"{n}\nalpha {a:g}, m {m:g}"
                              for n, (a, m) in zip("ABC", PATH, strict=True)])  # fmt: skip
     axes[2].legend(frameon=False)
@@ -114,9 +115,9 @@ def main(options: Options) -> None:
         f"# Messy images\n\n{task.size:,} images, {config.steps:,} steps on the sphere, one seed. "
         f"For alpha from 0.5 on: rank correlation of train and test loss over the map "
         f"{told['spearman']:.3f}; test loss at most {told['mismatch']:.2f} times the train loss. "
-        f"Median ratio of the largest to the least loss, over m at one alpha: train "
-        f"{told['train_of_m']:.3g}, test {told['test_of_m']:.3g}; over alpha at one m: train "
-        f"{told['train_of_alpha']:.3g}, test {told['test_of_alpha']:.3g}. Test loss:\n\n"
+        f"Largest less least test loss, median: over m at one alpha {told['test_of_m']:.2g}, over "
+        f"alpha at one m {told['test_of_alpha']:.2g}; of ln(loss + 1e-5) {told['test_ln_of_m']:.2f} "
+        f"and {told['test_ln_of_alpha']:.2f}. Test loss:\n\n"
     ) + table(
         ["m \\ alpha", *(f"{a:g}" for a in alphas)],
         [[f"{m:g}", *(f"{v:.2g}" for v in losses["test"][:, j])] for j, m in enumerate(messiness)],
