@@ -72,8 +72,8 @@ def draw(alphas, messiness, losses: dict, paths: dict):
     page, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for place, (kind, values) in zip(axes, losses.items(), strict=False):
         logs = np.log10(values + FLOOR)
-        heat(place, alphas, messiness, logs, f"log10 of the {kind} loss + 1e-5", (-2.5, -2, -1.5, -1.2),
-             vmin=np.log10(FLOOR), vmax=-1)  # fmt: skip
+        title, levels = f"log10 of the {kind} loss + 1e-5", (-2.5, -2, -1.5, -1.2)
+        heat(place, alphas, messiness, logs, title, levels, vmin=np.log10(FLOOR), vmax=-1)
         place.set(ylabel="messiness m")
         place.plot(*zip(*PATH, strict=True), "r.-", clip_on=False)
         for name, point in zip("ABC", PATH, strict=True):
@@ -116,8 +116,8 @@ def main(options: Options) -> None:
         f"For alpha from 0.5 on: rank correlation of train and test loss over the map "
         f"{told['spearman']:.3f}; test loss at most {told['mismatch']:.2f} times the train loss. "
         f"Largest less least test loss, median: over m at one alpha {told['test_of_m']:.2g}, over "
-        f"alpha at one m {told['test_of_alpha']:.2g}; of ln(loss + 1e-5) {told['test_ln_of_m']:.2f} "
-        f"and {told['test_ln_of_alpha']:.2f}. Test loss:\n\n"
+        f"alpha at one m {told['test_of_alpha']:.2g}; of ln(loss + 1e-5) "
+        f"{told['test_ln_of_m']:.2f} and {told['test_ln_of_alpha']:.2f}. Test loss:\n\n"
     ) + table(
         ["m \\ alpha", *(f"{a:g}" for a in alphas)],
         [[f"{m:g}", *(f"{v:.2g}" for v in losses["test"][:, j])] for j, m in enumerate(messiness)],
