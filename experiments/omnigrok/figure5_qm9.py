@@ -33,6 +33,7 @@ from size_maps import (
 )
 
 import glassgrok as gg
+from glassgrok.engine.startup import cores, split_cpu
 from glassgrok.experiment import command, table, write
 from glassgrok.tasks.molecules import Graphs, labelled_molecules, molecule_task
 
@@ -265,4 +266,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
+    split_cpu(cores())  # a device for each core, each with runs of its own
     command(main, Options, __doc__)

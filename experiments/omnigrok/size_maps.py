@@ -56,9 +56,12 @@ def complete(
         finish: writes and draws all records so far; called after each part.
     """
     records = known_runs(options.out, name, options.scale)
-    for wanted, make in parts:
-        if any(wanted.items() <= record.items() for record in records):
-            continue
+    left = [
+        (wanted, make)
+        for wanted, make in parts
+        if not any(wanted.items() <= record.items() for record in records)
+    ]
+    for wanted, make in left:
         began = time.perf_counter()
         found = make()
         seconds = round(time.perf_counter() - began, 1)
@@ -67,7 +70,8 @@ def complete(
         told = ", ".join(f"{k} {v}" for k, v in wanted.items())
         print(f"{name}: {told} took {seconds:.0f} s", flush=True)
         finish(records)
-    finish(records)
+    if not left:
+        finish(records)
 
 
 def logarithmic(points: int) -> tuple[float, ...]:
