@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from glassgrok import experiment
 from glassgrok.engine.folder import write_text
 from glassgrok.experiment import table
 
@@ -18,11 +20,45 @@ class Claim(NamedTuple):
         text: what the paper says.
         sources: names of the JSON files that tell.
         judge: their contents -> (what was measured, `AGREES`, `DIFFERS` or `OPEN`).
+        late: whether the rule was set, or changed, when the numbers were known already: its word is
+            told, and decides nothing until other numbers are there.
     """
 
     text: str
     sources: tuple[str, ...]
     judge: Callable[..., tuple[str, str]]
+    late: bool = False
+
+
+class Paper(NamedTuple):
+    """What a report is of.
+
+    Attributes:
+        name: of its folders under experiments/ and figures/.
+        script: file that writes the report.
+        title: of the page.
+        claims: its first table.
+        pictures: name of a result -> its heading, in the order of the page; NAME.json, NAME.md and
+            NAME.png are as `experiment.write` leaves them.
+    """
+
+    name: str
+    script: str
+    title: str
+    claims: Sequence[Claim]
+    pictures: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the results are.
+
+    Attributes:
+        out: folder of the numbers, where README.md is written; figures/ and the paper's name if not
+            given.
+    """
+
+    out: Path | None = None
 
 
 def verdict(holds: bool) -> str:
@@ -45,6 +81,8 @@ def judged(out: Path, claims: Sequence[Claim]) -> list[list[str]]:
                 measured, word = claim.judge(*(json.loads(p.read_text()) for p in paths))
             except (KeyError, IndexError, UnboundLocalError):
                 measured = f"{paths[-1].name} lacks the runs for it"
+        if claim.late and word != OPEN:
+            measured, word = f"{measured} ({word}, by a rule set after the numbers)", OPEN
         rows.append([claim.text, measured, word])
     return rows
 
@@ -62,35 +100,35 @@ def _made_by(out: Path, names: Sequence[str]) -> str:
     return "; ".join(found) + "."
 
 
-def report(
-    out: Path, script: str, title: str, claims: Sequence[Claim], pictures: dict[str, str]
-) -> None:
+def report(paper: Paper, out: Path | None = None) -> None:
     """Write OUT/README.md: the table of claims, then each picture below its tables.
 
     Args:
-        out: folder of the results.
-        script: the one that writes it, for the reader.
-        title: of the page.
-        claims: its first table.
-        pictures: name of a result -> its heading, in the order of the page; NAME.json, NAME.md
-            and NAME.png are as `experiment.write` leaves them.
+        paper: what it is of.
+        out: folder of the results; the paper's own under figures/ if not given.
 
     Raises:
         ValueError: there is no result.
     """
-    if not any((out / f"{name}.json").is_file() for name in pictures):
+    out, names = Path("figures") / paper.name if out is None else out, list(paper.pictures)
+    if not any((out / f"{name}.json").is_file() for name in names):
         raise ValueError(f"{out} holds no results; run the scripts of that paper first.")
     parts = [
-        f"# {title}\n",
-        f"Written by `python {script}` from the numbers in this folder. Values are the median "
-        "(range) over seeds.\n",
-        table(["claim", "measured", "verdict"], judged(out, claims)),
-        _made_by(out, list(pictures)) + "\n",
+        f"# {paper.title}\n",
+        f"Written by `python experiments/{paper.name}/{paper.script}` from the numbers in this "
+        "folder. Values are the median (range) over seeds.\n",
+        table(["claim", "measured", "verdict"], judged(out, paper.claims)),
+        _made_by(out, names) + "\n",
     ]
-    for name, heading in pictures.items():
+    for name, heading in paper.pictures.items():
         path = out / f"{name}.md"
         if path.is_file():
             body = path.read_text().split("\n", 1)[1].strip()
             parts.append(f"## {heading}\n\n{body}\n\n![{heading}]({name}.png)\n")
     write_text(out / "README.md", "\n".join(parts))
     print(f"Wrote {out / 'README.md'}.")
+
+
+def command(paper: Paper, description: str) -> None:
+    """The command line of a script that writes a report; `description` is its docstring."""
+    experiment.command(lambda options: report(paper, options.out), Options, description)

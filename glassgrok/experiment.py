@@ -1,11 +1,14 @@
 """What the scripts under experiments/ share: their numbers, tables and pictures on disk."""
 
 import json
+import math
 import re
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -14,6 +17,29 @@ from matplotlib.figure import Figure
 
 from glassgrok.engine.folder import provenance, replace_with, write_text
 from glassgrok.engine.run import Stopped
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """What the options of scripts that train several seeds share.
+
+    Attributes:
+        scale: quick, cpu or paper; `SCALES` of `reproduce`.
+        seeds: networks trained side by side; as many as the script has by itself if not given.
+        out: folder for the numbers, the figure and the table.
+    """
+
+    scale: Literal["quick", "cpu", "paper"] = "cpu"
+    seeds: int | None = None
+    out: Path = Path("figures")
+
+    def __post_init__(self):
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"--seeds must be at least 1, but is {self.seeds}; give some.")
+
+    def seeds_of(self, usual: dict[str, int]) -> int:
+        """How many there are: those asked for, or `usual` at this scale."""
+        return usual[self.scale] if self.seeds is None else self.seeds
 
 
 def command(main: Callable, options: type, description: str) -> None:
@@ -78,7 +104,7 @@ def known_runs(out: Path, name: str, scale: str) -> list[dict]:
 def write(out: Path, name: str, scale: str, results: dict, figure: Figure, text: str) -> None:
     """NAME.json with the scale and the results, NAME.png and NAME.md, in the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    told = json.dumps({"scale": scale, **results}, indent=1)
+    told = json.dumps(_finite({"scale": scale, **results}), indent=1, allow_nan=False)
     # A list of numbers on one line: a curve has hundreds.
     told = re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", told)
     write_text(out / f"{name}.json", told + "\n")
@@ -87,6 +113,15 @@ def write(out: Path, name: str, scale: str, results: dict, figure: Figure, text:
         out / f"{name}.png", lambda partial: figure.savefig(partial, dpi=100, format="png")
     )
     print(f"Wrote {name}.json, {name}.md and {name}.png to {out}.")
+
+
+def _finite(value):
+    """The same with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(header: list[str], rows: list[list]) -> str:

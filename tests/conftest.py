@@ -9,6 +9,16 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax
+import matplotlib
+import pytest
 
+matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def promotion():
+    """Scripts run with JAX as it comes, and Optax needs that."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 
 import pytest
+from matplotlib.figure import Figure
 
 from glassgrok import experiment
 from glassgrok.engine.run import Stopped
@@ -55,3 +56,12 @@ def test_runs_of_another_scale_are_not_gone_on_with(tmp_path):
     assert experiment.known_runs(tmp_path, "sweep", "cpu") == [1, 2]
     with pytest.raises(ValueError, match="holds runs of the scale cpu, not paper"):
         experiment.known_runs(tmp_path, "sweep", "paper")
+
+
+def test_numbers_that_are_not_finite_are_null_in_a_file(tmp_path):
+    found = {"error": float("nan"), "pairs": [(1.0, float("inf")), (2, None)]}
+    experiment.write(tmp_path, "one", "quick", found, Figure(), "# One\n")
+    told = (tmp_path / "one.json").read_text()
+    assert json.loads(told, parse_constant=pytest.fail) == {
+        "scale": "quick", "error": None, "pairs": [[1.0, None], [2, None]]
+    }  # fmt: skip

@@ -13,35 +13,20 @@ import figure7
 import glass
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import pytest
 import report
 import xarray as xr
+from scripts import written
 
 import glassgrok as gg
 from glassgrok import config as configs
 from glassgrok import experiment
 from glassgrok.claims import judged
+from glassgrok.claims import report as write_report
 from glassgrok.landscape import Landscape
 
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def promotion():
-    """Scripts run with JAX as it comes, and Optax needs that."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def written(out, name):
-    assert (out / f"{name}.png").stat().st_size > 10_000
-    text = (out / f"{name}.md").read_text()
-    assert "nan" not in text
-    found = json.loads((out / f"{name}.json").read_text())
-    assert found["scale"] == "quick"
-    return found, text
+pytestmark = pytest.mark.usefixtures("promotion")
 
 
 def test_figure4_shows_the_data_sets(tmp_path):
@@ -155,7 +140,7 @@ def test_steps_and_delays_are_those_of_the_curves():
 
 def test_the_report_judges_what_is_there(tmp_path):
     with pytest.raises(ValueError, match="holds no results"):
-        report.main(report.Options(tmp_path))
+        write_report(report.PAPER, tmp_path)
     copy = {"memorised": 100, "generalised": 900, "delay": 800, "test_accuracy": 1.0,
             "best_test_accuracy": 1.0}  # fmt: skip
     never = copy | {"generalised": None, "delay": None, "test_accuracy": 0.01}
@@ -189,7 +174,7 @@ def test_the_report_judges_what_is_there(tmp_path):
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
         "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
     ]  # fmt: skip
-    report.main(report.Options(tmp_path))
+    write_report(report.PAPER, tmp_path)
     assert "`figure5` at scale cpu on cpu cpu." in (tmp_path / "README.md").read_text()
     assert experiment.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
 

@@ -1,6 +1,5 @@
 """The scripts of experiments/ising at their quick scale, and what their helpers compute."""
 
-import json
 from dataclasses import replace
 
 import figure1_lattices
@@ -15,31 +14,16 @@ import ising_common
 import ising_nets
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import pytest
 import report_ising
+from scripts import written
 
 from glassgrok.claims import judged
+from glassgrok.claims import report as write_report
 
-matplotlib.use("Agg")
+pytestmark = pytest.mark.usefixtures("promotion")
 TINY = ising_nets.Net((9, 5, 4), activation="tanh", dropout=True, learning_rate=0.01)
-
-
-@pytest.fixture(autouse=True)
-def promotion():
-    """Scripts run with JAX as it comes, and Optax needs that."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-def written(out, name, scale="quick"):
-    assert (out / f"{name}.png").stat().st_size > 10_000
-    text = (out / f"{name}.md").read_text()
-    assert "nan" not in text
-    found = json.loads((out / f"{name}.json").read_text())
-    assert found["scale"] == scale
-    return found, text
 
 
 def tiny_data(count=30):
@@ -217,7 +201,7 @@ def test_networks_and_what_goes_on_from_them(tmp_path, capsys):
     other = ising_common.Options("cpu", out=tmp_path)
     with pytest.raises(ValueError, match="holds runs of the scale quick, not cpu"):
         figure16_confidence.main(other)
-    report_ising.main(report_ising.ReportOptions(tmp_path))
+    write_report(report_ising.PAPER, tmp_path)
     rows = judged(tmp_path, report_ising.CLAIMS)
     words = {row[0]: row[2] for row in rows}
     assert words["random test set: 0.83 in the end"] == "**disagrees**"

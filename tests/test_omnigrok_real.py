@@ -6,14 +6,12 @@ import figure4_imdb
 import figure5_qm9
 import jax
 import judges_real
-import matplotlib
 import numpy as np
 import pytest
 import size_maps
+from scripts import written
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN, judged
-
-matplotlib.use("Agg")
 
 
 @pytest.fixture
@@ -25,20 +23,12 @@ def scripts():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def written(out, name):
-    assert (out / f"{name}.png").stat().st_size > 10_000
-    assert "nan" not in (out / f"{name}.md").read_text()
-    text = (out / f"{name}.json").read_text()
-    assert "NaN" not in text
-    return json.loads(text)
-
-
 def test_figure4_is_drawn_and_goes_on_where_it_was(tmp_path, scripts, monkeypatch):
     plan = figure4_imdb.PLANS["quick"]._replace(sizes=(64,))
     monkeypatch.setitem(figure4_imdb.PLANS, "quick", plan)
     options = size_maps.Options("quick", out=tmp_path)
     figure4_imdb.main(options)
-    found = written(tmp_path, "figure4_imdb")
+    found = written(tmp_path, "figure4_imdb")[0]
     assert [run["kind"] for run in found["runs"]] == ["run", "run", "run", "landscape"]
     land = found["runs"][-1]
     assert land["train"] == 48
@@ -56,7 +46,7 @@ def test_figure4_is_drawn_and_goes_on_where_it_was(tmp_path, scripts, monkeypatc
     monkeypatch.setattr(figure4_imdb, "landscape", None)
     monkeypatch.setattr(figure4_imdb, "followed", None)
     figure4_imdb.main(options)
-    assert written(tmp_path, "figure4_imdb")["runs"] == found["runs"]
+    assert written(tmp_path, "figure4_imdb")[0]["runs"] == found["runs"]
     rows = {row[0]: row for row in judged(tmp_path, judges_real.CLAIMS)}
     assert len(rows) == len(judges_real.CLAIMS)
     ours = [row for text, row in rows.items() if text.startswith("IMDb")]
@@ -68,7 +58,7 @@ def test_figure5_is_drawn(tmp_path, scripts, monkeypatch):
     plan = figure5_qm9.PLANS["quick"]._replace(sizes=(40,))
     monkeypatch.setitem(figure5_qm9.PLANS, "quick", plan)
     figure5_qm9.main(size_maps.Options("quick", out=tmp_path))
-    found = written(tmp_path, "figure5_qm9")
+    found = written(tmp_path, "figure5_qm9")[0]
     assert [run["kind"] for run in found["runs"]] == ["landscape", "run", "run"]
     land, large, standard = found["runs"]
     assert land["train"] == 20

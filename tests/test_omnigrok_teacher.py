@@ -3,9 +3,7 @@
 import json
 
 import figure2_teacher_student as figure2
-import jax
 import judges_teacher
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import omnigrok
@@ -14,17 +12,10 @@ import report_omnigrok
 import xarray as xr
 
 from glassgrok.claims import AGREES, DIFFERS, judged
+from glassgrok.claims import report as write_report
 
-matplotlib.use("Agg")
 SCALES = np.geomspace(0.1, 10, 11)
 DRAW = np.random.default_rng(0)
-
-
-@pytest.fixture
-def promotion():
-    """Scripts run with JAX as it comes."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def noisy(curve, seeds=5, noise=0.05):
@@ -113,7 +104,7 @@ def test_figure2_at_its_quick_scale_and_on_from_where_it_was(tmp_path, monkeypat
     monkeypatch.setattr(figure2, "dynamics", pytest.fail)
     figure2.main(options)
     assert json.loads(path.read_text()) == found
-    report_omnigrok.main(report_omnigrok.Options(tmp_path))
+    write_report(report_omnigrok.PAPER, tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert text.count("\n| ") > len(judges_teacher.CLAIMS)
     assert "lacks the runs" not in text

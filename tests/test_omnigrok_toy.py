@@ -7,7 +7,6 @@ import figure6_trajectory
 import jax
 import jax.numpy as jnp
 import judges_toy
-import matplotlib
 import numpy as np
 import optax
 import pytest
@@ -17,14 +16,7 @@ import xarray as xr
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN
 
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def promotion():
-    """Scripts run with JAX as it comes."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("promotion")
 
 
 def test_map_and_trajectory(tmp_path):

@@ -1,39 +1,23 @@
 """Figures 7, 9 and 10 of Omnigrok at their quick scale, and what the judges say of them."""
 
-import json
-
 import figure7_transformer as figure7
 import figure9_fractions as figure9
 import figure10_transformer_decay as figure10
-import jax
 import judges_transformer as judges
-import matplotlib
 import nanda
 import numpy as np
 import pytest
 from omnigrok import Options
+from scripts import written
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN
 
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def promotion():
-    """Scripts run with JAX as it comes."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-def written(out, name):
-    assert (out / f"{name}.png").stat().st_size > 10_000
-    assert "nan" not in (out / f"{name}.md").read_text()
-    return json.loads((out / f"{name}.json").read_text())
+pytestmark = pytest.mark.usefixtures("promotion")
 
 
 def test_figure7_holds_the_norm_or_lets_it_go(tmp_path):
     figure7.main(Options("quick", seeds=1, out=tmp_path))
-    found = written(tmp_path, "figure7_transformer")
+    found = written(tmp_path, "figure7_transformer")[0]
     (free,), (held,) = (found["cases"][case]["copies"] for case in figure7.CASES)
     initial = nanda.initial_norm(nanda.model_of("quick"))
     # The squares of n numbers of variance v sum to n v ± sqrt(2 n) v, and v is 1/8 at most.
@@ -51,11 +35,11 @@ def test_each_case_is_run_once(tmp_path, script, name, monkeypatch):
     monkeypatch.setattr(figure9, "ALPHAS", {"quick": (0.5, 2.0, 4.0)})
     options = Options("quick", seeds=1, out=tmp_path)
     script.main(options)
-    first = written(tmp_path, script.NAME)["runs"]
+    first = written(tmp_path, script.NAME)[0]["runs"]
     assert len(first) == 1
     monkeypatch.setattr(script, "run", None)
     script.main(options)
-    assert written(tmp_path, script.NAME)["runs"] == first
+    assert written(tmp_path, script.NAME)[0]["runs"] == first
 
 
 def record(fraction, train, test, accuracy):

@@ -3,13 +3,13 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
 import xarray as xr
 
 import glassgrok as gg
+from glassgrok.experiment import Seeded
 from glassgrok.training import steps_to
 
 # Table 1 of Zhang et al. (2025): operation -> learning rate, with weight decay 1.
@@ -23,7 +23,7 @@ EXPLAINED = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Seeded):
     """What to run.
 
     Attributes:
@@ -32,18 +32,12 @@ class Options:
         out: folder for the numbers, the figure and the table.
     """
 
-    scale: Literal["quick", "cpu", "paper"] = "cpu"
-    seeds: int | None = None
     out: Path = Path("figures/glass")
-
-    def __post_init__(self):
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, but is {self.seeds}; give some.")
 
     @property
     def copies(self) -> int:
         """How many networks there are of each kind."""
-        return SEEDS[self.scale] if self.seeds is None else self.seeds
+        return self.seeds_of(SEEDS)
 
 
 def modulus_of(scale: str) -> int:

@@ -7,14 +7,12 @@ decided.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from figure3 import GOOD
 
-from glassgrok.claims import OPEN, Claim, report, verdict
-from glassgrok.experiment import command, spread
+from glassgrok.claims import OPEN, Claim, Paper, command, verdict
+from glassgrok.experiment import spread
 
 PICTURES = {
     "figure1": "Landscapes of the three tasks (Figure 1)",
@@ -27,17 +25,6 @@ PICTURES = {
     "figure7": "Shares of training (Figures 7 and 8 of v5)",
     "ablation": "The parts of WanD",
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where the results are.
-
-    Attributes:
-        out: folder of the numbers, where README.md is written.
-    """
-
-    out: Path = Path("figures/glass")
 
 
 def _runs(found: dict, **wanted) -> list[dict]:
@@ -212,13 +199,10 @@ CLAIMS = (
     Claim("states of the unlearnable task with a test accuracy near 20 %", ("figure1",),
           _unlearned_states),
 )  # fmt: skip
-
-
-def main(options: Options) -> None:
-    """Write README.md."""
-    title = "Grokking as glass relaxation (Zhang et al. 2025)"
-    report(options.out, "experiments/glass/report.py", title, CLAIMS, PICTURES)
+PAPER = Paper(
+    "glass", "report.py", "Grokking as glass relaxation (Zhang et al. 2025)", CLAIMS, PICTURES
+)
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    command(PAPER, __doc__)

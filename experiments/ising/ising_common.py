@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
 from ising_nets import Net, Run, trained
 
+from glassgrok.experiment import Seeded
 from glassgrok.tasks.ising import inverted, ising_lattices
 
 MEMORISED = 0.99  # train accuracy
@@ -28,7 +28,7 @@ SHAPES = ("small", "active", "firing")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Seeded):
     """What to run.
 
     Attributes:
@@ -38,17 +38,11 @@ class Options:
         out: folder for the numbers, the figure and the table.
     """
 
-    scale: Literal["quick", "cpu", "paper"] = "cpu"
-    seeds: int | None = None
     out: Path = Path("figures/ising")
-
-    def __post_init__(self):
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, but is {self.seeds}; give some.")
 
     def copies(self, seeds: dict[str, int] = SEEDS) -> int:
         """How many networks there are of each kind."""
-        return seeds[self.scale] if self.seeds is None else self.seeds
+        return self.seeds_of(seeds)
 
 
 def net_of(scale: str, width: int = 48, depth: int = 4, **changes) -> Net:

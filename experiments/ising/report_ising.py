@@ -6,9 +6,7 @@ Reads the JSON files that the other scripts of this folder left; a claim without
 decided.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from figure1_lattices import TABLE_2
@@ -16,8 +14,8 @@ from figure9_dropout import gap
 from figure16_confidence import DEEP
 from ising_common import late, plateau
 
-from glassgrok.claims import OPEN, Claim, report, verdict
-from glassgrok.experiment import command, spread
+from glassgrok.claims import OPEN, Claim, Paper, command, verdict
+from glassgrok.experiment import spread
 
 PICTURES = {
     "figure1": "Lattices, their energies, and the density of states (Figure 1, Tables 1 and 2)",
@@ -33,17 +31,6 @@ PICTURES = {
     "figure16": "Mean of P_max - P_second (Figures 16 and 17)",
     "figure18": "Is the sparse network of low entropy?",
 }
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """Where the results are.
-
-    Attributes:
-        out: folder of the numbers, where README.md is written.
-    """
-
-    out: Path = Path("figures/ising")
 
 
 def _table_2(found):
@@ -323,8 +310,9 @@ CLAIMS = (
     Claim("random test set: 0.83 in the end", ("figure5",), _default("random", 0.83)),
     Claim("5 spins inverted: 0.79", ("figure5",), _default("inverted", 0.79)),
     Claim("without decay 0.55 and 0.46, for ever", ("figure5",), _bare),
-    Claim("many weights between hidden layers approach zero", ("figure5",), _sparse),
-    Claim("a substantial fraction of the neurons becomes inactive", ("figure13",), _inactive),
+    Claim("many weights between hidden layers approach zero", ("figure5",), _sparse, late=True),
+    Claim("a substantial fraction of the neurons becomes inactive", ("figure13",),
+          _inactive, late=True),
     Claim("the delay grows with c", ("figure2",),
           _ordered(("c = 4", "c = 7", "c = 10"), False)),
     Claim("no grokking from PyTorch's own first weights, c = 1", ("figure2",), _no_grokking),
@@ -344,11 +332,11 @@ CLAIMS = (
     Claim("dropout of 0.04 is enough to take the delay away", ("figure9",), _dropout),
     Claim("above 0.05 train and test accuracy rise together", ("figure9",), _above),
     Claim("gradients of the train set need most components during grokking", ("figure11",),
-          _components),
+          _components, late=True),
     Claim("classes become clusters of activations", ("figure13",), _clusters),
     Claim("errors are by one class", ("figure13",), _by_one),
     Claim("2 spins inverted: 0.55 while it overfits, 0.85 in the end", ("figure13",), _two),
-    Claim("while it overfits errors go up and down alike", ("figure13",), _even),
+    Claim("while it overfits errors go up and down alike", ("figure13",), _even, late=True),
     Claim("while it overfits it does not take an inverted lattice for what it was", ("figure13",),
           _similar),
     Claim("P_max - P_second dips during grokking", ("figure16",), _dips),
@@ -358,13 +346,14 @@ CLAIMS = (
     Claim("the sparse network is of low entropy", ("figure18",), _entropy),
     Claim("generalising networks are of high entropy (Zhang et al.)", ("figure18",), _advantage),
 )  # fmt: skip
-
-
-def main(options: ReportOptions) -> None:
-    """Write README.md."""
-    title = "Grokking in the Ising model (Hutchison and Yevick 2025)"
-    report(options.out, "experiments/ising/report_ising.py", title, CLAIMS, PICTURES)
+PAPER = Paper(
+    "ising",
+    "report_ising.py",
+    "Grokking in the Ising model (Hutchison and Yevick 2025)",
+    CLAIMS,
+    PICTURES,
+)
 
 
 if __name__ == "__main__":
-    command(main, ReportOptions, __doc__)
+    command(PAPER, __doc__)

@@ -6,14 +6,11 @@ Reads the JSON files that the other scripts of this folder left; a claim without
 decided.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 from kozyrev import GENERALISED, measured
 
-from glassgrok.claims import OPEN, Claim, report, verdict
-from glassgrok.experiment import command, spread
+from glassgrok.claims import OPEN, Claim, Paper, command, verdict
+from glassgrok.experiment import spread
 
 PICTURES = {
     "claim1_gibbs": "Langevin dynamics and the Gibbs measure",
@@ -25,17 +22,6 @@ PICTURES = {
     "claim7_circles": "Circles",
 }
 SIGMA = 4.0  # standard errors beyond which two numbers differ
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where the results are.
-
-    Attributes:
-        out: folder of the numbers, where README.md is written.
-    """
-
-    out: Path = Path("figures/kozyrev")
 
 
 def _equal(value: float, error: float, wanted: float) -> bool:
@@ -298,7 +284,7 @@ CLAIMS = (
     Claim("on the way it follows the Fokker-Planck equation (Eq. 2)", ("claim1_gibbs",),
           _fokker_planck),
     Claim("Eq. 5 of Zhang et al. reaches 1 - c_f/2 of θ instead (our question)",
-          ("claim1_gibbs",), _cold),
+          ("claim1_gibbs",), _cold, late=True),
     Claim("Eq. 3: ln k falls as barrier / θ", ("claim2_eyring",), _height),
     Claim("its prefactor is Kramers'", ("claim2_eyring",), _prefactor),
     Claim("with inertia the rate turns over as theory says, to 25 % (our question)",
@@ -306,7 +292,8 @@ CLAIMS = (
     Claim("Eq. 3 with entropy: the rate out of a well is inverse to its width",
           ("claim2_eyring",), _width),
     Claim("wide wells win, by their volume", ("claim3_volume",), _volume),
-    Claim("memorising: the path goes as t (judged at T = 0)", ("claim4_walks",), _memorising),
+    Claim("memorising: the path goes as t (judged at T = 0)", ("claim4_walks",),
+          _memorising, late=True),
     Claim("zero risk: the path goes as √t", ("claim4_walks",), _zero_risk),
     Claim("grokking is a random walk, so without noise there is none", ("claim4_walks",),
           _needs_noise),
@@ -316,23 +303,24 @@ CLAIMS = (
     Claim("they go exponentially with the share that trains", ("claim5_fraction",), _share),
     Claim("the cube: S falls linearly", ("claim6_entropy",), _cube),
     Claim("S of zero risk falls linearly: a perceptron that can learn", ("claim6_entropy",),
-          _learnable),
+          _learnable, late=True),
     Claim("an example takes away -ln(1 - ε) (ours: so linear means that nothing is learned)",
           ("claim6_entropy",), _fall_is_error),
     Claim("S of low risk falls linearly: a small network", ("claim6_entropy",), _small_network),
     Claim("after grokking the residues lie on circles (roundness above 0.8)", ("claim7_circles",),
-          _circles),
-    Claim("adding one is a shift along them", ("claim7_circles",), _shift),
+          _circles, late=True),
+    Claim("adding one is a shift along them", ("claim7_circles",), _shift, late=True),
     Claim("Nanda et al.: restricted loss falls before test loss", ("claim7_circles",), _before),
-    Claim("Nanda et al.: excluded loss rises", ("claim7_circles",), _excluded),
+    Claim("Nanda et al.: excluded loss rises", ("claim7_circles",), _excluded, late=True),
 )  # fmt: skip
-
-
-def main(options: Options) -> None:
-    """Write README.md."""
-    title = "How to explain grokking (Kozyrev 2024), put to the test"
-    report(options.out, "experiments/kozyrev/report_kozyrev.py", title, CLAIMS, PICTURES)
+PAPER = Paper(
+    "kozyrev",
+    "report_kozyrev.py",
+    "How to explain grokking (Kozyrev 2024), put to the test",
+    CLAIMS,
+    PICTURES,
+)
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    command(PAPER, __doc__)

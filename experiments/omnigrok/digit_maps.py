@@ -113,7 +113,7 @@ def critical_size(sizes, scales, error: np.ndarray, level: float) -> dict | None
 
 def plus_minus(value: float, error: float) -> str:
     """A number with its error, where there are seeds to tell it."""
-    return f"{value:.2f}" + (f" ± {error:.2f}" if np.isfinite(error) else "")
+    return f"{value:.2f}" + ("" if error is None or np.isnan(error) else f" ± {error:.2f}")
 
 
 def heat(place, x, y, values: np.ndarray, title: str, levels=LEVELS, **how):

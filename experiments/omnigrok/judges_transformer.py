@@ -111,5 +111,6 @@ CLAIMS = (
     Claim("the transformer's reduced train loss is an L up to alpha = 4", (FIGURE9,), _train_is_l),
     Claim("its reduced test loss is a U", (FIGURE9,), _test_is_u),
     Claim("its critical train share is about 25 %", (FIGURE9,), _critical),
-    Claim("the transformer generalises after t ~ γ^-k steps with k = 1", (FIGURE10,), _law),
+    Claim("the transformer generalises after t ~ γ^-k steps with k = 1", (FIGURE10,), _law,
+          late=True),
 )  # fmt: skip

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
+from glassgrok.experiment import Seeded
 from glassgrok.fitting import Progress
 
 SEEDS = {"quick": 2, "cpu": 3, "paper": 5}
@@ -19,7 +19,7 @@ SMALL = 0.05  # of ln loss: a rise or a well below it is none
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Seeded):
     """What to run.
 
     Attributes:
@@ -28,18 +28,12 @@ class Options:
         out: folder for the numbers, the figure and the table.
     """
 
-    scale: Literal["quick", "cpu", "paper"] = "cpu"
-    seeds: int | None = None
     out: Path = Path("figures/omnigrok")
-
-    def __post_init__(self):
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, but is {self.seeds}; give some.")
 
     @property
     def copies(self) -> int:
         """How many runs there are of each point."""
-        return SEEDS[self.scale] if self.seeds is None else self.seeds
+        return self.seeds_of(SEEDS)
 
 
 def teller(name: str, every: float = 10.0) -> Callable[[Progress], None]:

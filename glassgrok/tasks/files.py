@@ -83,8 +83,8 @@ FILES = {
 }
 
 
-def find(name: str, data: Path | None = None) -> Path:
-    """The path of a data file, checked.
+def read(name: str, data: Path | None = None) -> bytes:
+    """What a data file holds, unpacked if it is a gzip file, and checked.
 
     It is looked for in `data`, else in the folder that the variable GLASSGROK_DATA names, else in
     the user's cache, where it is downloaded to.
@@ -94,35 +94,18 @@ def find(name: str, data: Path | None = None) -> Path:
         data: folder that holds it.
 
     Returns:
-        Its path.
+        Its contents.
 
     Raises:
         ValueError: it is not there, cannot be downloaded, is truncated or holds something else.
     """
-    return _checked(name, data)[0]
+    content = _checked(name, data)
+    packed = name.endswith(".gz") and not FILES[name].unpacked
+    return gzip.decompress(content) if packed else content
 
 
-def read(name: str, data: Path | None = None) -> bytes:
-    """What a data file holds, unpacked if it is a gzip file, and checked; looked for as by `find`.
-
-    Args:
-        name: one of `FILES`.
-        data: folder that holds it.
-
-    Returns:
-        Its contents.
-
-    Raises:
-        ValueError: as `find`.
-    """
-    path, content = _checked(name, data)
-    if FILES[name].unpacked or path.suffix != ".gz":
-        return content
-    return gzip.decompress(content)
-
-
-def _checked(name: str, data: Path | None) -> tuple[Path, bytes]:
-    """Path and digested bytes of a file that is as it should be."""
+def _checked(name: str, data: Path | None) -> bytes:
+    """The digested bytes of a file that is as it should be."""
     if name not in FILES:
         raise ValueError(f"There is no data file {name!r}; choose one of: {', '.join(FILES)}.")
     wanted, folder = FILES[name], data or os.environ.get(VARIABLE)
@@ -136,17 +119,17 @@ def _checked(name: str, data: Path | None) -> tuple[Path, bytes]:
             + (f"Put it there, for example from {wanted.urls[0]}." if wanted.urls
                else "Put it there.")
         )  # fmt: skip
-    return path, _verified(path, wanted, f"replace it: {wanted.origin}")
+    return _verified(path, wanted, f"replace it: {wanted.origin}")
 
 
-def _cached(name: str, wanted: DataFile) -> tuple[Path, bytes]:
+def _cached(name: str, wanted: DataFile) -> bytes:
     """The file in the user's cache, downloaded if it is not there."""
     path, failures = user_cache_path("glassgrok") / "data" / name, []
     if path.is_file():
-        return path, _verified(path, wanted, "remove it, and it is downloaded again")
+        return _verified(path, wanted, "remove it, and it is downloaded again")
     for url in wanted.urls:
         try:
-            return path, _downloaded(url, path, wanted)
+            return _downloaded(url, path, wanted)
         except (OSError, ValueError) as error:
             told = error if isinstance(error, ValueError) else type(error).__name__
             failures.append(f"{url}: {told}")

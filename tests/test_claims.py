@@ -1,0 +1,44 @@
+"""The report on a paper: what it judges, what it leaves open, and what it refuses."""
+
+import json
+
+import pytest
+
+from glassgrok.claims import AGREES, DIFFERS, OPEN, Claim, Paper, judged, report, verdict
+
+
+def positive(found):
+    return f"x = {found['x']}", verdict(found["x"] > 0)
+
+
+def test_a_rule_that_came_after_the_numbers_decides_nothing(tmp_path):
+    claims = [Claim("x is positive", ("one",), positive, late=late) for late in (False, True)]
+    for x, word in ((1, AGREES), (-1, DIFFERS)):
+        (tmp_path / "one.json").write_text(json.dumps({"x": x}))
+        assert judged(tmp_path, claims) == [
+            ["x is positive", f"x = {x}", word],
+            ["x is positive", f"x = {x} ({word}, by a rule set after the numbers)", OPEN],
+        ]
+
+
+def test_what_is_missing_is_not_decided(tmp_path):
+    claim = Claim("x is positive", ("one",), positive)
+    assert judged(tmp_path, [claim]) == [["x is positive", "no one.json here", OPEN]]
+    (tmp_path / "one.json").write_text("{}")
+    assert judged(tmp_path, [claim])[0][1:] == ["one.json lacks the runs for it", OPEN]
+
+
+def test_the_page(tmp_path):
+    paper = Paper(
+        "toy", "report.py", "A paper", [Claim("it is", ("one",), positive)], {"one": "Picture"}
+    )
+    with pytest.raises(ValueError, match="holds no results"):
+        report(paper, tmp_path)
+    told = {"scale": "cpu", "provenance": {"devices": ["cpu cpu"]}, "x": 1}
+    (tmp_path / "one.json").write_text(json.dumps(told))
+    (tmp_path / "one.md").write_text("# One\n\nBody.\n")
+    report(paper, tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "`python experiments/toy/report.py`" in text
+    assert "| it is | x = 1 | agrees |" in text
+    assert "## Picture\n\nBody.\n\n![Picture](one.png)\n" in text
