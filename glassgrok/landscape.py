@@ -65,6 +65,7 @@ class Umbrella(NamedTuple):
         dt: (K,) time steps.
         free_energy, free_energy_error: (K,) -ln of the mean of e^-w over the domain.
         integral, integral_error: (K,) the same by thermodynamic integration along neighbours.
+        curl, curl_error: (L,) what its mean forces add up to on the smallest ways around, nats.
         pairs: (E, 2) neighbours, as indices of windows.
         overlap: (E,) of each pair; 1/2 where they are the same.
         weakest: the smallest overlap on the best way from the uniform measure to any window.
@@ -86,6 +87,8 @@ class Umbrella(NamedTuple):
     free_energy_error: np.ndarray
     integral: np.ndarray
     integral_error: np.ndarray
+    curl: np.ndarray
+    curl_error: np.ndarray
     pairs: np.ndarray
     overlap: np.ndarray
     weakest: float
@@ -393,6 +396,8 @@ def _dimensions(names) -> dict[str, dict[str, list[str]]]:
         "center": ["window", "variable"],
         "stiffness": ["window", "variable"],
         "mean": ["window", "variable"],
+        "curl": ["loop"],
+        "curl_error": ["loop"],
         "pairs": ["pair", "side"],
         "overlap": ["pair"],
         "accepted": ["pair"],

@@ -48,6 +48,8 @@ def umbrella(grid, random):
         free_energy_error=random.random(7),
         integral=random.random(7),
         integral_error=random.random(7),
+        curl=random.random(4),
+        curl_error=random.random(4),
         pairs=random.integers(0, 7, (9, 2)),
         overlap=random.random(9),
         weakest=0.2,

@@ -28,6 +28,7 @@ from glassgrok.tasks.mnist import mnist
 from glassgrok.tasks.teacher import teacher_student
 
 SEED = 0
+CASES = {"teacher": "a teacher and a student", "toy": "toy addition", "mnist": "a small MNIST net"}
 ALPHAS = {
     "quick": (0.5, 2.0),
     "cpu": (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0),

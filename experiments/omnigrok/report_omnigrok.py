@@ -6,6 +6,7 @@ Reads the JSON files that the other scripts of this folder left; a claim without
 decided.
 """
 
+import judges_entropy
 import judges_mnist
 import judges_real
 import judges_teacher
@@ -15,7 +16,9 @@ import judges_transformer
 from glassgrok.claims import Paper, command
 
 # In the order of the paper's figures.
-JUDGES = (judges_teacher, judges_mnist, judges_real, judges_toy, judges_transformer)
+JUDGES = (
+    judges_teacher, judges_mnist, judges_real, judges_toy, judges_transformer, judges_entropy
+)  # fmt: skip
 CLAIMS = tuple(claim for judges in JUDGES for claim in judges.CLAIMS)
 PICTURES = {name: heading for judges in JUDGES for name, heading in judges.PICTURES.items()}
 PAPER = Paper("omnigrok", "report_omnigrok.py", "Omnigrok (Liu et al. 2023)", CLAIMS, PICTURES)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from glassgrok.analysis.agreement import (
     Agreement,
@@ -35,6 +36,7 @@ STIFF = 0.5  # omega dt; a harmonic mode is unstable at 2, others are wrong far 
 HEIGHTS = ("lowest", "lower", "higher", "highest")  # quarters of an axis
 LINES = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
 OVERLAP = 0.03  # of neighbouring windows; Klimovich, Shirts & Mobley (2015)
+OPEN = 0.05  # of loops that close do not, within two-sided errors of this level
 INTEGRAL = 0.05  # nats by which a cubic piece between neighbours may be off
 UNKNOWABLE = "the landscape has no diagnostics of how it was sampled"
 CURE = "more steps"
@@ -104,7 +106,8 @@ def _of_windows(landscape: Landscape) -> list[Check]:
     if checks[0].passed:
         change = shifts(landscape, *found.halves)
         halves = _weakest("halves", "halves of the sampling", change)
-        checks += [_starts(landscape), _samples(landscape), halves, _integral(landscape)]
+        checks += [_starts(landscape), _samples(landscape), halves]
+        checks += [_integral(landscape), _curl(landscape)]
     trips = ", ".join(
         f"{n} in {axis.name}" for n, axis in zip(found.trips, landscape.grid.axes, strict=True)
     )
@@ -121,6 +124,21 @@ def _integral(landscape: Landscape) -> Check:
     k = int(np.argmax(off / allowed))
     told = f"free energies and their integral differ by {off[k]:.2g} nats at most"
     return Check("integral", bool((off <= allowed).all()), told, f"{allowed[k]:.2g}")
+
+
+def _curl(landscape: Landscape) -> Check:
+    """The share of loops around which the mean force does not add up to zero within its error.
+
+    In equilibrium it is 5 %. Loops share pairs, so that about a quarter of them count.
+    """
+    found = landscape.umbrella
+    allowed = stats.t.ppf(1 - OPEN / 2, len(landscape.groups) - 1) * found.curl_error + INTEGRAL
+    curl = np.abs(found.curl)
+    share = float(np.mean(curl > allowed)) if len(curl) else 0.0
+    limit = OPEN + SIGMAS * (OPEN * (1 - OPEN) / max(len(curl) / 4, 1)) ** 0.5
+    told = f"{share:.0%} of {len(curl)} loops of the mean force do not close"
+    told += f", by {curl.max():.2g} nats at most" if len(curl) else ""
+    return Check("curl", share <= limit, told, f"{limit:.0%} at most")
 
 
 def describe_convergence(landscape: Landscape) -> list[str]:

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csgraph, csr_array
-from scipy.special import logsumexp
 
 from glassgrok.grid import Grid
 from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
 from glassgrok.sampling import mbar
 from glassgrok.sampling.cells import Cells
-from glassgrok.sampling.windows import FREE, Windows
+from glassgrok.sampling.mean_force import Forces, Moments, forces
+from glassgrok.sampling.windows import Windows, across
 
 OVERLAP = 0.003  # less between neighbours is a gap
 ELSEWHERE, SURE = 8.0, 5.0  # -ln of the share of a window's samples that can be its own, if so few
@@ -92,24 +92,23 @@ class _Said(NamedTuple):
 
     Attributes:
         kept: cells that hold samples.
-        total: (K,) free energies by integration.
+        force: free energies by integration, and the curl.
         solved: all windows at once.
         overlap: (1 + E,) of neighbours, the uniform draws first, to be compared with 1/2.
         entropy, error: over the grid.
         groups: their pseudovalues.
         halves: of the counted time, likewise.
-        total_error, f_error: (K,).
+        f_error: (K,).
     """
 
     kept: np.ndarray
-    total: np.ndarray
+    force: Forces
     solved: mbar.Solution
     overlap: np.ndarray
     entropy: np.ndarray
     error: np.ndarray
     groups: np.ndarray
     halves: np.ndarray
-    total_error: np.ndarray
     f_error: np.ndarray
 
 
@@ -178,8 +177,10 @@ def estimate(
             dt=windows.dt,
             free_energy=said.solved.f[1:],
             free_energy_error=said.f_error,
-            integral=said.total,
-            integral_error=said.total_error,
+            integral=said.force.total,
+            integral_error=said.force.total_error,
+            curl=said.force.curl,
+            curl_error=said.force.curl_error,
             pairs=pairs,
             overlap=said.overlap[1:],
             weakest=_weakest(joined, said.overlap * scale),
@@ -196,7 +197,7 @@ def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     columns = max(windows.column.max() + 1, 1)
     joined = np.concatenate([[[0, 1]], 1 + pairs])
-    return joined, np.append(1.0, np.where(_across(windows, pairs), columns, 1.0))
+    return joined, np.append(1.0, np.where(across(windows, pairs), columns, 1.0))
 
 
 def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, members) -> tuple:
@@ -217,8 +218,8 @@ def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: lis
         FloatingPointError: windows do not overlap.
     """
     drawn, both = cells.index(uniform), list(range(HALVES))
-    kept, total, total_error, found = examine(windows, uniform, pairs, cells, sums, members)
-    solved = mbar.solve(found, np.append(0.0, total))
+    kept, force, found = examine(windows, uniform, pairs, cells, sums, members)
+    solved = mbar.solve(found, np.append(0.0, force.total))
     joined, scale = _scale(windows, pairs)
     overlap = mbar.overlaps(solved, joined)
     _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
@@ -248,17 +249,16 @@ def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: lis
         )
         for half in both
     ]
-    f = np.array([np.nan * total if one is None else one.f[1:] for one in without])
+    f = np.array([np.nan * force.total if one is None else one.f[1:] for one in without])
     return _Said(
         kept=kept,
-        total=total,
+        force=force,
         solved=solved,
         overlap=overlap,
         entropy=entropy,
         error=jackknife(missing),
         groups=_pseudovalues(entropy, missing),
         halves=np.array(halves),
-        total_error=total_error,
         f_error=jackknife(f),
     )
 
@@ -327,52 +327,15 @@ def _potential(windows: Windows, middles: np.ndarray) -> Callable[[slice], np.nd
     return rows
 
 
-def _integrals(windows: Windows, pairs, cells: Cells, sums: Sums, drawn, members: list[int]):
-    """(K,) free energies by integration, and their errors from leaving out one group at a time."""
-    every = list(range(HALVES))
-    found = []
-    for chosen in (members, *([h for h in members if h != g] for g in members)):
-        part = _part(sums, drawn, chosen, every)
-        found.append(_integral(windows, pairs, part, cells.middles(part.points)))
-    return found[0], jackknife(np.array(found[1:]))
+def _forces(windows: Windows, pairs, sums: Sums, cells: Cells, drawn, members: list[int]) -> Forces:
+    """Free energies by integration and curls, with errors from leaving out one group at a time."""
 
+    def moments(chosen) -> Moments:
+        part = _part(sums, drawn, chosen, list(range(HALVES)))
+        return Moments(part.gap / part.size[1:][pairs][..., None], cells.middles(part.points))
 
-def _integral(windows: Windows, pairs, part: _Part, points: np.ndarray) -> np.ndarray:
-    """(K,) free energies, from the uniform measure to the first window and on along neighbours.
-
-    From i to j along (1 - t) w_i + t w_j: df/dt = <w_j - w_i>, and d²f/dt² = - its variance, a
-    cubic Hermite piece. Between a window that is free along A and a column the ratio of the chances
-    to accept one's samples as the other's; Bennett (1976), Eq. 5.
-    """
-    moments = part.gap / part.size[1:][pairs][..., None]
-    mean, variance = moments[..., 0], np.maximum(moments[..., 1] - moments[..., 0] ** 2, 0.0)
-    rise = mean.sum(axis=1) / 2 + (variance[:, 1] - variance[:, 0]) / 12
-    chance = np.maximum(moments[..., 2], 1e-30)
-    rise = np.where(_across(windows, pairs), np.log(chance[:, 1] / chance[:, 0]), rise)
-    first = windows.potential(np.array([0]), points[None])[0]
-    f = np.full(len(windows.row), np.nan)
-    f[0] = np.log(len(points)) - logsumexp(-first)
-    for k, before, edge, sign in _tree(windows, pairs):
-        f[k] = f[before] + sign * rise[edge]
-    return f
-
-
-def _tree(windows: Windows, pairs: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """(window, the one before, pair, sign) from the first on, breadth first; free ones first."""
-    steps, known = [], {0}
-    along = [(k, *pair) for k, pair in enumerate(pairs.tolist())]
-    free = [e for e in along if windows.column[e[1]] == FREE and windows.column[e[2]] == FREE]
-    for allowed in (free, along):
-        grown = True
-        while grown:
-            grown = False
-            for edge, i, j in allowed:
-                for k, before, sign in ((j, i, 1), (i, j, -1)):
-                    if before in known and k not in known:
-                        known.add(k)
-                        steps.append((k, before, edge, sign))
-                        grown = True
-    return steps
+    others = ([h for h in members if h != g] for g in members)
+    return forces(windows, pairs, moments(members), [moments(some) for some in others])
 
 
 def examine(
@@ -382,7 +345,7 @@ def examine(
     cells: Cells,
     sums: Sums,
     members: list[int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, mbar.Counts]:
+) -> tuple[np.ndarray, Forces, mbar.Counts]:
     """Whether free energies can follow: also where a run is half done, and not when all is spent.
 
     Args:
@@ -390,8 +353,7 @@ def examine(
         members: groups that it is asked of.
 
     Returns:
-        The cells that hold samples, free energies by integration and their errors, and what is to
-        be solved.
+        The cells that hold samples, what the mean forces say, and what is to be solved.
 
     Raises:
         FloatingPointError: windows do not overlap, or hold their walkers where they do not belong.
@@ -401,10 +363,10 @@ def examine(
     _stop_where_there_is_a_gap(windows, pairs, whole)
     kept = np.flatnonzero(whole.counts)
     middles = cells.middles(kept)
-    total, error = _integrals(windows, pairs, cells, sums, drawn, members)
+    force = _forces(windows, pairs, sums, cells, drawn, members)
     found = mbar.Counts(whole.counts[kept], whole.size, _potential(windows, middles))
-    _stop_where_windows_are_elsewhere(windows, middles, found, total, error)
-    return kept, total, error, found
+    _stop_where_windows_are_elsewhere(windows, middles, found, force.total, force.total_error)
+    return kept, force, found
 
 
 def _stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, part: _Part) -> None:
@@ -425,13 +387,8 @@ def _chance(windows: Windows, pairs: np.ndarray, part: _Part) -> np.ndarray:
     moments = part.gap / part.size[1:][pairs][..., None]
     squared = np.maximum(moments[:, 0, 0] - moments[:, 1, 0], 0.0)
     return np.where(
-        _across(windows, pairs), np.sqrt(moments[..., 2].prod(axis=1)), np.exp(-squared / 4)
+        across(windows, pairs), np.sqrt(moments[..., 2].prod(axis=1)), np.exp(-squared / 4)
     )
-
-
-def _across(windows: Windows, pairs: np.ndarray) -> np.ndarray:
-    """(E,) whether a pair is of a window that is free along A and a column."""
-    return (windows.column[pairs] == FREE).sum(axis=1) == 1
 
 
 def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, least: float) -> None:

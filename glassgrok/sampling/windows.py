@@ -66,3 +66,8 @@ def neighbours(windows: Windows) -> list[np.ndarray]:
     sets = [down[even], along[first], down[~even], along[~first]]
     sets.append(np.array(across, int).reshape(-1, 2))
     return [pairs for pairs in sets if len(pairs)]
+
+
+def across(windows: Windows, pairs: np.ndarray) -> np.ndarray:
+    """(E,) whether a pair is of a window that is free along A and a column."""
+    return (windows.column[pairs] == FREE).sum(axis=1) == 1

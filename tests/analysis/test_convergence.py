@@ -426,7 +426,9 @@ def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
         halves=halves, witnesses=witnesses, witness_starts=np.array(["memorising"] * 4),
         center=many, stiffness=many, mean=many, row=np.arange(5),
         column=np.full(5, -1), dt=many[:, 0], free_energy=each, free_energy_error=0 * each + 0.1,
-        integral=each + 0.05, integral_error=0 * each + 0.1, pairs=np.array([[0, 1], [1, 2]]),
+        integral=each + 0.05, integral_error=0 * each + 0.1,
+        curl=rng.normal(size=200) / 5, curl_error=np.full(200, 0.2),
+        pairs=np.array([[0, 1], [1, 2]]),
         overlap=np.array([0.2, 0.3]), weakest=0.2, accepted=np.array([0.3, 0.4]),
         trips=np.zeros(len(grid.axes), int), rescued=0,
     )  # fmt: skip
@@ -463,6 +465,7 @@ def test_windows_that_agree_are_converged():
         ({"rescued": 2}, "lost"),
         ({"weakest": 0.01}, "windows"),
         ({"integral": np.linspace(0, 40, 5) + 2}, "integral"),
+        ({"curl": np.random.default_rng(0).normal(size=200)}, "curl"),
     ],
 )
 def test_each_defect_of_windows_is_seen(defect, name):

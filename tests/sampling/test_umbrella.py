@@ -18,11 +18,11 @@ from glassgrok.sampling.absolute import (
     _part,
     _pseudovalues,
     _stop_where_there_is_a_gap,
-    _tree,
     examine,
 )
 from glassgrok.sampling.apparatus import build
 from glassgrok.sampling.cells import cells_of
+from glassgrok.sampling.mean_force import tree
 from glassgrok.sampling.sweep import FEW, first_center
 from glassgrok.sampling.umbrella import Places, Plan, exchange
 from glassgrok.sampling.windows import FREE, Windows, neighbours
@@ -306,7 +306,7 @@ def test_neighbours_are_one_apart_and_in_each_set_once():
 
 def test_every_window_is_reached_from_the_first():
     windows = laid(3, 4)
-    steps = _tree(windows, np.concatenate(neighbours(windows)))
+    steps = tree(windows, np.concatenate(neighbours(windows)))
     assert sorted(k for k, *_ in steps) == list(range(1, 15))
     known = {0}
     for k, before, _, _ in steps:

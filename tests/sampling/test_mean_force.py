@@ -1,0 +1,120 @@
+"""Mean forces of umbrella windows: which ways around they are added up on, and what they must give.
+
+The exact surface is quadratic, S = s u + t A + h u A - q A²/2, so that samples of every window are
+Gaussians, free energies are known and the cubic pieces between neighbours are exact.
+"""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from glassgrok.sampling.mean_force import Moments, forces, loops
+from glassgrok.sampling.windows import FREE, Windows, neighbours
+
+SLOPE, CURVED, MIXED = np.array([40.0, 3.0]), 60.0, 8.0
+HELD = np.array([100.0, 300.0])  # stiffness, nats per unit squared
+ROWS, COLUMNS, GROUPS, SAMPLES = 12, 6, 8, 400
+RANDOM = np.random.default_rng(0)
+
+
+def gaussian(windows: Windows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of a window's samples."""
+    stiffness, center = windows.stiffness[k], windows.center[k]
+    hessian = np.array([[0, MIXED], [MIXED, -CURVED]])
+    covariance = np.linalg.inv(np.diag(stiffness) - hessian)
+    return covariance @ (SLOPE + stiffness * center), covariance
+
+
+def laid() -> Windows:
+    """A free window on each rung, and columns on all but the first two."""
+    place = [(r, c) for r in range(ROWS) for c in (FREE, *range(COLUMNS if r > 1 else 0))]
+    row, column = np.array(place).T
+    u, a = -0.15 * row, np.where(column == FREE, 0.0, 0.1 * column)
+    stiffness = np.where(column[:, None] == FREE, [HELD[0], 0.0], HELD)
+    one = np.ones(len(row))
+    empty = Windows(np.stack([u, a], 1), stiffness, one, row, column, None, np.zeros((0, 2, 3)))
+    mean = np.array([gaussian(empty, k)[0] for k in range(len(row))])
+    return empty._replace(mean=mean)
+
+
+def exact(windows: Windows) -> np.ndarray:
+    """Free energies, less that of the first window."""
+    f = []
+    for k in range(len(windows.row)):
+        mean, covariance = gaussian(windows, k)
+        constant = windows.stiffness[k] @ windows.center[k] ** 2 / 2
+        top = mean @ np.linalg.solve(covariance, mean) / 2
+        f.append(constant - top - np.log(np.linalg.det(covariance)) / 2)
+    return np.array(f) - f[0]
+
+
+def seen(windows: Windows, pairs, lag=0.0) -> np.ndarray:
+    """(G, E, 2, 3) means that each group saw, where each column lags in u by more than the last."""
+    found = np.zeros((GROUPS, len(pairs), 2, 3))
+    for g in range(GROUPS):
+        values = []
+        for k in range(len(windows.row)):
+            mean, covariance = gaussian(windows, k)
+            late = np.array([lag * max(windows.column[k], 0), 0.0])
+            values.append(RANDOM.multivariate_normal(mean + late, covariance, SAMPLES))
+        at = np.array(values)[pairs]
+        for side in range(2):
+            one, other = (windows.potential(pairs[:, k], at[:, side]) for k in range(2))
+            gap = other - one
+            accepted = np.exp(np.minimum(gap if side else -gap, 0.0))
+            found[g, :, side] = np.stack([gap.mean(1), (gap**2).mean(1), accepted.mean(1)], -1)
+    return found
+
+
+def said(lag=0.0):
+    windows = laid()
+    pairs = np.concatenate(neighbours(windows))
+    gap, points = seen(windows, pairs, lag), np.zeros((1, 2))
+    without = [Moments(np.delete(gap, g, axis=0).mean(0), points) for g in range(GROUPS)]
+    return windows, forces(windows, pairs, Moments(gap.mean(0), points), without)
+
+
+def opened(found) -> float:
+    """The share of loops that do not close within errors of 5 %."""
+    return np.mean(np.abs(found.curl) > stats.t.ppf(0.975, GROUPS - 1) * found.curl_error)
+
+
+def most(found) -> float:
+    """What it may be in equilibrium: loops share pairs, so that a quarter of them count."""
+    return 0.05 + 3 * (0.05 * 0.95 / (len(found.curl) / 4)) ** 0.5
+
+
+def test_every_square_is_a_loop_and_each_loop_comes_back():
+    windows = laid()
+    pairs = np.concatenate(neighbours(windows))
+    around = loops(windows, pairs)
+    squares, beside = (ROWS - 3) * (COLUMNS - 1), ROWS - 3
+    assert around.shape == (squares + beside, len(pairs))
+    ends = np.zeros((len(pairs), len(windows.row)))
+    ends[np.arange(len(pairs)), pairs[:, 0]] -= 1
+    ends[np.arange(len(pairs)), pairs[:, 1]] += 1
+    assert not (around @ ends).any()
+    assert (np.abs(around).sum(axis=1) >= 4).all()
+
+
+def test_one_axis_has_no_loops():
+    alone = np.full(3, FREE)
+    windows = laid()._replace(row=np.arange(3), column=alone)
+    assert loops(windows, np.array([[0, 1], [1, 2]])).shape == (0, 2)
+
+
+def test_in_equilibrium_integrals_are_exact_and_loops_close():
+    windows, found = said()
+    off = (found.total - found.total[0] - exact(windows))[1:] / found.total_error[1:]
+    assert (found.total_error[1:] < 0.3).all()
+    assert np.abs(off).max() < stats.t.ppf(1 - 3e-7, GROUPS - 1)  # z < 5
+    assert opened(found) < most(found)
+    assert np.sqrt(np.mean(found.curl_error**2)) < 0.1
+
+
+def test_columns_that_lag_leave_a_curl():
+    """By 0.1 of a width more in each: along u alone nothing is amiss."""
+    _, found = said(lag=0.01)
+    assert opened(found) > most(found)
+    squares = found.curl[np.argsort(np.abs(found.curl))][-45:]
+    assert np.abs(squares).mean() == pytest.approx(HELD[0] * 0.15 * 0.01, abs=0.05)
