@@ -65,6 +65,17 @@ PAPERS = {
         Step("figure7_transformer.py", "figure7_transformer", (0.2, 1, 3), whole=True),
         Step("figure9_fractions.py", "figure9_fractions", (0.2, 6, 60), cpu=("--seeds", "1")),
         Step("figure10_transformer_decay.py", "figure10_transformer_decay", (0.2, 5, 60)),
+        Step(
+            "entropy_goldilocks.py",
+            "entropy_teacher",
+            (0.5, 10, 60),
+            options=("--case", "teacher"),
+            whole=True,
+        ),
+        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 10, 60), ("--case", "toy"), whole=True),
+        Step(
+            "entropy_goldilocks.py", "entropy_mnist", (1.5, 10, 60), ("--case", "mnist"), whole=True
+        ),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
     ),
     "kozyrev": (

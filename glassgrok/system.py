@@ -195,7 +195,11 @@ def supervised(
 
     def prepared(examples):
         inputs, targets = examples
-        return inputs if task.prepare is None else task.prepare(inputs, targets, messiness)
+        return (
+            inputs
+            if task.prepare is None
+            else task.prepare(inputs, targets, jnp.float32(messiness))
+        )
 
     def means(params, examples):
         outputs, targets = model.apply(params, prepared(examples)), examples[1]

@@ -8,6 +8,8 @@ from jax.flatten_util import ravel_pytree
 
 from glassgrok.domains import Box, Free
 from glassgrok.engine.flat import flatten
+from glassgrok.fit_programs import device_data, programs_of
+from glassgrok.fit_runs import FitConfig, complete_runs
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
 from glassgrok.models.mlp import MLP
@@ -21,6 +23,7 @@ from glassgrok.system import (
     supervised,
 )
 from glassgrok.tasks import Task, modular
+from glassgrok.tasks.addition import addition
 from glassgrok.tasks.supervised import Supervised
 
 U = Grid(Axis("u", -3.0, 1.0, 8))
@@ -345,6 +348,19 @@ def test_supervised_is_ln_of_the_mean_loss(loss, outputs):
     alone = supervised(model, task, size=20, second=None).observe(params)
     assert len(alone) == 2
     assert set(alone[1]) == {"ln_test_loss", "ln_weight_norm", "test_accuracy"}
+
+
+def test_supervised_prepares_its_inputs_as_fit_does():
+    task, model = addition(), MLP((6, 30), "tanh")
+    params, config = model.init(jax.random.key(0), jnp.zeros((1, 2))), FitConfig(steps=1, records=2)
+    programs = programs_of(model, task, config, 40)
+    runs = complete_runs(task, {"size": 40, "messiness": [0.3]})
+    found = programs.measure(device_data(task, 40), jax.tree.map(lambda p: p[None], params), runs)
+    u, ln_test, _ = supervised(model, task, 40, messiness=0.3).observe(params)
+    assert float(jnp.exp(u)) == pytest.approx(float(found["train_loss"][0]), rel=1e-5)
+    assert float(jnp.exp(ln_test)) == pytest.approx(float(found["test_loss"][0]), rel=1e-5)
+    smooth = supervised(model, task, 40, messiness=0.0).observe(params)[0]
+    assert abs(u - smooth) > 1e-3
 
 
 def test_supervised_with_classes_is_the_network():

@@ -5,7 +5,7 @@
 Omnigrok says that networks generalise in a Goldilocks zone of weight norms. Here S is measured
 for the same networks: on each sphere |w| = alpha |w_0| ln of the fraction with ln train loss u, and
 what test loss equilibrium has there; and in the box from which PyTorch draws initial parameters
-S(u, ln test loss). Each finished landscape is kept, and not repeated.
+S(u, ln test loss). Each finished landscape is kept in OUT/entropy.runs, and not repeated.
 """
 
 import time
@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 import glassgrok as gg
 from glassgrok.engine import startup
@@ -34,7 +35,9 @@ ALPHAS = {
     "cpu": (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0),
     "paper": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0),
 }  # fmt: skip
-MARGIN = 0.7  # nats of u by which a sphere's grid ends above the lowest loss that training finds
+# A sphere's grid ends above the lowest loss that training finds there: by so many nats of u, and by
+# this share of what lies between it and random points, whichever is less.
+MARGIN, SHARE = 0.7, 0.3
 STEPS = {"quick": 300, "cpu": 5000, "paper": 20_000}
 UMBRELLA = {
     "quick": gg.UmbrellaConfig(groups=3, steps=200, rung_steps=80, block=10, sweepers=1, draws=512,
@@ -48,6 +51,7 @@ BOX = {
     "cpu": {"columns": 8, "level_steps": 300, "spread_steps": 1000},
     "paper": {"columns": "auto", "level_steps": 2000, "spread_steps": 8000},
 }
+DEPTH = {"quick": 0.8, "cpu": np.inf, "paper": np.inf}  # of the box's grid below random points
 
 
 class Case(NamedTuple):
@@ -79,14 +83,12 @@ class Options:
         scale: quick for a tiny network in seconds, cpu for ten minutes a case, paper for a GPU.
         case: which network.
         out: folder for the numbers, the figure and the table.
-        runs: folder where finished landscapes are kept.
         data: folder of the MNIST files; GLASSGROK_DATA, or a download, if not given.
     """
 
     scale: Literal["quick", "cpu", "paper"] = "cpu"
     case: Literal["teacher", "toy", "mnist"] = "teacher"
     out: Path = Path("figures/omnigrok")
-    runs: Path = Path("runs/goldilocks")
     data: Path | None = None
 
 
@@ -168,6 +170,22 @@ def norm_of(case: Case) -> float:
     return float(np.exp(jax.vmap(system.observe)(params)[2]["ln_weight_norm"]).mean())
 
 
+def lowest_drawn(system: gg.System) -> float:
+    """The lowest u of 64 uniform points of the domain."""
+    params = system.init(jax.random.key(SEED))
+    (x, unravel), domain = ravel_pytree(params), system.domain.flat(params)
+
+    def one(key):
+        return system.observe(unravel(domain.draw(key, x)))[0]
+
+    return float(jax.vmap(one)(jax.random.split(jax.random.key(SEED), 64)).min())
+
+
+def kept(options: Options, name: str) -> Path:
+    """Where something that is finished is kept."""
+    return options.out / "entropy.runs" / f"{options.scale}-{options.case}-{name}"
+
+
 def curves(case: Case, options: Options) -> dict[str, list]:
     """ln of the lowest train loss on each sphere, and of the test loss there: the LU curves."""
     config = gg.FitConfig(
@@ -177,7 +195,7 @@ def curves(case: Case, options: Options) -> dict[str, list]:
     found = gg.reduced_landscape(
         case.model, case.task, ALPHAS[options.scale], [case.size], [case.messiness], 3, config,
         key=jax.random.key(SEED), learning_rate=3e-3,
-        folder=options.runs / f"{options.scale}-{options.case}-lu",
+        folder=kept(options, "lu"),
     )  # fmt: skip
     flat = found.isel(size=0, messiness=0)
     return {name: np.log(flat[name].values).tolist() for name in ("train_loss", "test_loss")}
@@ -185,7 +203,7 @@ def curves(case: Case, options: Options) -> dict[str, list]:
 
 def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, config) -> Landscape:
     """The landscape of a system, from its file if it is there already."""
-    path = options.runs / f"{options.scale}-{options.case}-{name}.nc"
+    path = kept(options, f"{name}.nc")
     if not path.is_file():
         began = time.monotonic()
         found = gg.umbrella(system, grid, config, jax.random.key(SEED))
@@ -197,10 +215,10 @@ def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, confi
 
 def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: float) -> Landscape:
     """S(u) on one sphere, down to a little above the lowest loss that training found there."""
-    low, high = max(case.u[0], lowest + MARGIN), case.u[1]
+    system = system_of(case, second=None, domain=gg.Shell(alpha * radius))
+    above = min(MARGIN, SHARE * (lowest_drawn(system) - lowest))
+    low, high = max(case.u[0], lowest + above), case.u[1]
     grid = gg.Grid(gg.Axis("ln_loss", low, high, max(round((high - low) / 0.25), 4)))
-    domain = gg.Shell(alpha * radius)
-    system = system_of(case, second=None, domain=domain)
     return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
 
 
@@ -211,12 +229,14 @@ def box(case: Case, options: Options) -> Landscape:
     widths = jax.tree_util.tree_map_with_path(
         lambda path, leaf: float(np.prod(_kernel(params, path).shape[:-1])) ** -0.5, params
     )
+    system = replace(system, domain=gg.Box(widths))
+    low = max(case.u[0], lowest_drawn(system) - DEPTH[options.scale])
     grid = gg.Grid(
-        gg.Axis("ln_loss", *case.u, bins=round((case.u[1] - case.u[0]) / 0.5)),
+        gg.Axis("ln_loss", low, case.u[1], bins=round((case.u[1] - low) / 0.5)),
         gg.Axis("ln_test_loss", *case.v, bins=round((case.v[1] - case.v[0]) / 0.5)),
     )
     config = replace(UMBRELLA[options.scale], **BOX[options.scale])
-    return sampled(options, "box", replace(system, domain=gg.Box(widths)), grid, config)
+    return sampled(options, "box", system, grid, config)
 
 
 def _kernel(params, path):
@@ -233,10 +253,13 @@ def fits(landscape: Landscape, u: float) -> tuple[float, float]:
 
 
 def test_loss(landscape: Landscape, u: float) -> float:
-    """Mean ln test loss in equilibrium at a train loss."""
-    axis = landscape.grid.axes[0]
-    inside = axis.low < u < axis.high
-    return float(landscape.extras["ln_test_loss"][axis.index(u)]) if inside else np.nan
+    """Mean ln test loss in equilibrium of all networks with at most that train loss."""
+    entropy, axis = landscape.entropy, landscape.grid.axes[0]
+    inside = (axis.centers <= u) & np.isfinite(entropy)
+    if u <= axis.low + 0.5 or not inside.any():
+        return np.nan
+    weight = np.exp(entropy[inside] - entropy[inside].max())
+    return float(np.average(landscape.extras["ln_test_loss"][inside], weights=weight))
 
 
 def levels_of(case: Case) -> list[float]:
@@ -293,7 +316,7 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
         label = name.replace("_", " ")
         left.errorbar(alphas, values.mean(1), values.std(1), color=colour, marker="o", label=label)
     for row, style in zip(found["levels"], (":", "-.", "--"), strict=True):
-        label = f"test loss in equilibrium at ln train loss {row['u']:.1f}"
+        label = f"test loss in equilibrium, ln train loss at most {row['u']:.1f}"
         values = [np.nan if v is None else v for v in row["ln_test_loss"]]
         left.plot(alphas, values, style, color="black", label=label)
     left.set(xscale="log", xlabel="alpha = |w| / |w_0|", ylabel="ln loss at the lowest train loss")
@@ -322,17 +345,18 @@ def told(case: Case, found: dict) -> str:
                      for r in found["levels"]), "yes" if found["converged"][i] else "NO"]
         for i, a in enumerate(found["alphas"])
     ]  # fmt: skip
-    heads = [f"u = {r['u']:.1f}: ln fraction; ln test loss" for r in found["levels"]]
+    heads = [f"u <= {r['u']:.1f}: ln fraction; ln test loss" for r in found["levels"]]
     text = (
         f"# Where the volume is: {case.title}\n\n{found['parameters']} parameters. On each sphere "
-        "ln of the fraction with ln train loss at most u, and the mean ln test loss in equilibrium "
-        f"at u. Training finds its lowest train loss at alpha {found['lowest_train']:g}, and there "
-        f"the lowest test loss at alpha {found['lowest_test']:g}.\n\n"
+        "ln of the fraction with ln train loss at most u, and the mean ln test loss of these "
+        "networks in equilibrium. Training finds its lowest train loss at alpha "
+        f"{found['lowest_train']:g}, and there the lowest test loss at alpha "
+        f"{found['lowest_test']:g}.\n\n"
     )
     text += table(["alpha", *heads, "converged"], rows) + "\n"
     for row in found["levels"]:
         text += (
-            f"At u = {row['u']:.1f} the fraction is largest at alpha {row['densest']}, the volume "
+            f"At u <= {row['u']:.1f} the fraction is largest at alpha {row['densest']}, the volume "
             f"(alpha^d times it) at {row['largest']}, and the test loss in equilibrium lowest at "
             f"{row['generalises']}.\n"
         )
