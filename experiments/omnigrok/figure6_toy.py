@@ -5,7 +5,7 @@
 Reduced train and test loss of a decoder of sums of two digits' representations, 45 of 55 pairs;
 and the wall, the contour of the train loss, for 25, 35, 45 and 54 pairs. Adam is projected on the
 sphere: without, as in the authors' code, it does not rest at the lowest loss of a small sphere.
-What is fitted is kept in OUT/figure6_toy_parts, and the same call goes on from there.
+What is fitted is kept in OUT/figure6_toy.runs, and the same call goes on from there.
 """
 
 import time
@@ -80,7 +80,7 @@ def unprojected(options: Options, found: xr.Dataset) -> dict:
         [0.0],
         config=fit_config(options.scale, tangent=False),
         key=jax.random.key(SEED),
-        folder=options.out / f"{MAP}_parts" / f"{options.scale}_unprojected",
+        folder=options.out / f"{MAP}.runs" / f"{options.scale}_unprojected",
         learning_rate=1e-2,
     )
     both = {"projected": found["train_loss"].sel(messiness=0), "as_published": plain["train_loss"]}

@@ -115,7 +115,7 @@ def landscape(options: Options, size: int) -> xr.Dataset:
         of.messiness if main else of.few_messiness,
         config=fit_config(options.scale),
         key=jax.random.key(SEED),
-        folder=options.out / f"{MAP}_parts" / f"{options.scale}_{size}",
+        folder=options.out / f"{MAP}.runs" / f"{options.scale}_{size}",
         learning_rate=1e-2,
         on_progress=teller(f"N = {size}"),
     )
