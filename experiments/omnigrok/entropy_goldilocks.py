@@ -17,6 +17,7 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from matplotlib.ticker import NullFormatter
 
 import glassgrok as gg
 from glassgrok.engine import startup
@@ -316,11 +317,13 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
         label = name.replace("_", " ")
         left.errorbar(alphas, values.mean(1), values.std(1), color=colour, marker="o", label=label)
     for row, style in zip(found["levels"], (":", "-.", "--"), strict=True):
-        label = f"test loss in equilibrium, ln train loss at most {row['u']:.1f}"
+        label = f"test loss of all that fit to {row['u']:.1f}"
         values = [np.nan if v is None else v for v in row["ln_test_loss"]]
         left.plot(alphas, values, style, color="black", label=label)
     left.set(xscale="log", xlabel="alpha = |w| / |w_0|", ylabel="ln loss at the lowest train loss")
-    left.legend(frameon=False, fontsize=9)
+    left.set_xticks(alphas, [f"{a:g}" for a in alphas])
+    left.xaxis.set_minor_formatter(NullFormatter())
+    left.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     _spheres(middle, alphas, spheres)
     landscape_map(whole, right)
     right.set_title("box of initial parameters", loc="right", fontsize=10)
@@ -338,13 +341,22 @@ def _spheres(axes, alphas, spheres: list[Landscape]) -> None:
     axes.legend(title="alpha", frameon=False, ncols=2, fontsize=9)
 
 
+def _cell(level: dict, i: int) -> str:
+    fraction, error, test = (level[name][i] for name in ("fraction", "error", "ln_test_loss"))
+    return "not reached" if fraction is None else f"{fraction:.1f} ± {error:.1f}; {test:.2f}"
+
+
+def failed(landscape: Landscape) -> str:
+    """Names of the checks of convergence that a landscape does not pass."""
+    return ", ".join(c.name for c in gg.convergence(landscape).checks if not c.passed)
+
+
 def told(case: Case, found: dict) -> str:
     """The page."""
     rows = [
-        [f"{a:g}", *(f"{r['fraction'][i]} ± {r['error'][i]}; {r['ln_test_loss'][i]}"
-                     for r in found["levels"]), "yes" if found["converged"][i] else "NO"]
+        [f"{a:g}", *(_cell(level, i) for level in found["levels"]), found["failed"][i] or "none"]
         for i, a in enumerate(found["alphas"])
-    ]  # fmt: skip
+    ]
     heads = [f"u <= {r['u']:.1f}: ln fraction; ln test loss" for r in found["levels"]]
     text = (
         f"# Where the volume is: {case.title}\n\n{found['parameters']} parameters. On each sphere "
@@ -353,7 +365,7 @@ def told(case: Case, found: dict) -> str:
         f"{found['lowest_train']:g}, and there the lowest test loss at alpha "
         f"{found['lowest_test']:g}.\n\n"
     )
-    text += table(["alpha", *heads, "converged"], rows) + "\n"
+    text += table(["alpha", *heads, "checks of convergence that failed"], rows) + "\n"
     for row in found["levels"]:
         text += (
             f"At u <= {row['u']:.1f} the fraction is largest at alpha {row['densest']}, the volume "
@@ -365,7 +377,6 @@ def told(case: Case, found: dict) -> str:
 
 def main(options: Options) -> None:
     """Measure what is not there yet, draw and write."""
-    began = time.perf_counter()
     startup.keep_compiled()
     case = case_of(options)
     alphas, radius, lu = ALPHAS[options.scale], norm_of(case), curves(case, options)
@@ -375,10 +386,10 @@ def main(options: Options) -> None:
     every = [*spheres, whole]
     found = summary(case, alphas, spheres, lu) | {
         "provenance": about("entropy_goldilocks", SEED),
-        "seconds": round(time.perf_counter() - began),
+        "seconds": round(sum(s.attributes["seconds"] for s in every)),
         "radius": radius,
         "walker_steps": [int(s.attributes.get("walker_steps", 0)) for s in every],
-        "converged": [gg.convergence(s).converged for s in every],
+        "failed": [failed(s) for s in every],
     }
     page = draw(case, found, spheres, whole)
     write(options.out, f"entropy_{options.case}", options.scale, found, page, told(case, found))
