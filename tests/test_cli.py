@@ -221,7 +221,7 @@ def test_two_runs_are_compared(tmp_path, capsys):
     assert out.startswith("The runs have equal configs.\n160 bins in common;")
     assert out.count(" agrees: rms 0") == 4
     assert (tmp_path / "map.png").stat().st_size > 10_000
-    assert cli.main(["compare", str(runs[0]), str(figures / "landscapes" / "p13")]) == 2
+    assert cli.main(["compare", str(runs[0]), str(figures / "landscapes" / "p13_80")]) == 2
     assert "on the same grid can be compared" in capsys.readouterr().err
     words[-1] = str(tmp_path / "no" / "map.png")
     assert cli.main(words) == 2
