@@ -10,6 +10,7 @@ Each finished run is added to the JSON file, and one that is there already is no
 import matplotlib.pyplot as plt
 import numpy as np
 from digits import Options, fit_cases, reached, run, task_of
+from matplotlib.ticker import NullFormatter
 
 import glassgrok as gg
 from glassgrok.experiment import spread, table, write
@@ -77,6 +78,8 @@ def draw(records: list[dict]):
         left.plot(*np.array(pairs).T, "k.:", label="train accuracy 99%")
     left.set(xscale="log", yscale="log", xlabel="train images N", ylabel="training steps t",
              title=f"weight decay {middle:.3g}")  # fmt: skip
+    left.xaxis.set_minor_formatter(NullFormatter())  # they would lie over the sizes
+    left.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
     if left.lines:
         left.legend(frameon=False)
     colours = plt.cm.viridis(np.linspace(0, 0.9, len(sizes)))
