@@ -132,13 +132,14 @@ def _curl(landscape: Landscape) -> Check:
     In equilibrium it is 5 %. Loops share pairs, so that about a quarter of them count.
     """
     found = landscape.umbrella
+    curl, loops = np.abs(found.curl), len(found.curl)
+    if not loops:
+        return Check("curl", True, "along one variable the mean force has no loops", "")
     allowed = stats.t.ppf(1 - OPEN / 2, len(landscape.groups) - 1) * found.curl_error + INTEGRAL
-    curl = np.abs(found.curl)
-    share = float(np.mean(curl > allowed)) if len(curl) else 0.0
-    limit = OPEN + SIGMAS * (OPEN * (1 - OPEN) / max(len(curl) / 4, 1)) ** 0.5
-    told = f"{share:.0%} of {len(curl)} loops of the mean force do not close"
-    told += f", by {curl.max():.2g} nats at most" if len(curl) else ""
-    return Check("curl", share <= limit, told, f"{limit:.0%} at most")
+    share = float(np.mean(curl > allowed))
+    limit = OPEN + SIGMAS * (OPEN * (1 - OPEN) / max(loops / 4, 1)) ** 0.5
+    told = f"{share:.0%} of {loops} loops of the mean force do not close, by {curl.max():.2g} nats"
+    return Check("curl", share <= limit, f"{told} at most", f"{limit:.0%} at most")
 
 
 def describe_convergence(landscape: Landscape) -> list[str]:

@@ -474,6 +474,14 @@ def test_each_defect_of_windows_is_seen(defect, name):
     assert name in {check.name for check in found.checks if not check.passed}
 
 
+def test_windows_along_one_variable_have_no_loops():
+    none = {"curl": np.zeros(0), "curl_error": np.zeros(0)}
+    checks = convergence(windows(np.random.default_rng(0), **none)).checks
+    (found,) = (check for check in checks if check.name == "curl")
+    assert found.passed
+    assert "no loops" in found.found
+
+
 def test_witnesses_from_which_nothing_follows_are_told_of():
     found = windows(np.random.default_rng(0))
     lost = found.with_attributes(lost_memorising="They are elsewhere.")
