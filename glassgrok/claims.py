@@ -79,7 +79,7 @@ def judged(out: Path, claims: Sequence[Claim]) -> list[list[str]]:
         if not lacking:
             try:
                 measured, word = claim.judge(*(json.loads(p.read_text()) for p in paths))
-            except (KeyError, IndexError, UnboundLocalError):
+            except (KeyError, IndexError, StopIteration, UnboundLocalError):
                 measured = f"{paths[-1].name} lacks the runs for it"
         if claim.late and word != OPEN:
             measured, word = f"{measured} ({word}, by a rule set after the numbers)", OPEN

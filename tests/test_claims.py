@@ -25,7 +25,11 @@ def test_what_is_missing_is_not_decided(tmp_path):
     claim = Claim("x is positive", ("one",), positive)
     assert judged(tmp_path, [claim]) == [["x is positive", "no one.json here", OPEN]]
     (tmp_path / "one.json").write_text("{}")
-    assert judged(tmp_path, [claim])[0][1:] == ["one.json lacks the runs for it", OPEN]
+    lacking = ["one.json lacks the runs for it", OPEN]
+    assert judged(tmp_path, [claim])[0][1:] == lacking
+    (tmp_path / "one.json").write_text('{"runs": [{"x": 1}]}')
+    first = Claim("x is 2", ("one",), lambda found: next(r for r in found["runs"] if r["x"] == 2))
+    assert judged(tmp_path, [first])[0][1:] == lacking
 
 
 def test_the_page(tmp_path):

@@ -274,3 +274,24 @@ def test_the_report_judges_what_is_there(tmp_path):
     ]  # fmt: skip
     write_report(report_kozyrev.PAPER, tmp_path)
     assert "at scale cpu on cpu cpu" in (tmp_path / "README.md").read_text()
+
+
+def test_the_report_of_short_runs_in_which_nothing_generalised(tmp_path):
+    about, end = {"devices": ["cpu cpu"]}, {"generalised": None, "halved": {"restricted": None}}
+    copy = {"generalised": None, "memorising": 0.7, "zero_risk": 0.65, "noise": 0.9,
+            "best_test_accuracy": 0.1}  # fmt: skip
+    walks = [
+        {"kind": "walk", "temperature": t, "weight_decay": decay, "steps": 10,
+         "copies": [copy, copy], "provenance": about}
+        for t in (0.0, 1e-5) for decay in (0.0, 1e-3)
+    ]  # fmt: skip
+    fits = {"tasks": None, "rates": None, "log_ratio": None}
+    parts = {"claim4_walks": {"runs": walks, "fits": fits},
+             "claim5_fraction": {"runs": [{"provenance": about}], "fits": {}},
+             "claim7_circles": {"copies": [end], "modulus": 7, "provenance": about}}  # fmt: skip
+    for name, part in parts.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"scale": "quick"} | part))
+    write_report(report_kozyrev.PAPER, tmp_path)
+    rows = {row[0]: row[2] for row in judged(tmp_path, report_kozyrev.CLAIMS)}
+    left = {"memorising: the path goes as t (judged at T = 0)", "zero risk: the path goes as √t"}
+    assert {rows[claim] for claim in rows.keys() - left} == {"not decided"}

@@ -1,6 +1,8 @@
 """Where the volume is: the smallest run of the script beside Omnigrok's figures, and its judge."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import entropy_goldilocks as goldilocks
 import judges_entropy
@@ -27,7 +29,7 @@ def test_spheres_and_the_box_are_measured(quick):
     deep, _, shallow = (np.array(level["fraction"], float) for level in found["levels"])
     assert (deep <= shallow + 1e-9).all()
     # A large sphere holds few networks of small outputs.
-    assert shallow[1] < shallow[0] - 1
+    assert deep[1] < deep[0] - 1
     assert "of these networks in equilibrium" in text
 
 
@@ -37,6 +39,23 @@ def test_finished_landscapes_are_not_repeated(quick, monkeypatch):
 
     monkeypatch.setattr(goldilocks.gg, "umbrella", never)
     goldilocks.main(quick)
+
+
+def test_a_box_without_networks_that_fit_is_told_of(quick, monkeypatch, tmp_path):
+    """And asked once alone."""
+    options = replace(quick, out=tmp_path)
+    shutil.copytree(quick.out / "entropy.runs", tmp_path / "entropy.runs")
+    (tmp_path / "entropy.runs" / "quick-teacher-box.nc").unlink()
+
+    def never(*args, **how):
+        raise ValueError("They do not come down.")
+
+    monkeypatch.setattr(goldilocks.gg, "umbrella", never)
+    goldilocks.main(options)
+    _, text = written(tmp_path, "entropy_teacher")
+    assert "In the box of initial parameters: They do not come down." in text
+    monkeypatch.undo()
+    assert goldilocks.box(goldilocks.teacher("quick"), options) == "They do not come down."
 
 
 def test_networks_of_almost_no_weights_say_nothing():

@@ -143,11 +143,11 @@ def _needs_noise(found):
     steps = [c["generalised"] for run in still if run["weight_decay"] > 0 for c in run["copies"]]
     there = [s for s in steps if s is not None]
     told = f"T = 0 with weight decay generalises after {spread(steps)} steps"
-    for run in _walks(found):
-        if run["temperature"] > 0 and run["weight_decay"] > 0:
-            told += (
-                f"; T = {run['temperature']:g}: {spread([c['generalised'] for c in run['copies']])}"
-            )
+    noisy = [r for r in _walks(found) if r["temperature"] > 0 and r["weight_decay"] > 0]
+    for run in noisy:
+        told += f"; T = {run['temperature']:g}: {spread([c['generalised'] for c in run['copies']])}"
+    if not there and all(c["generalised"] is None for run in noisy for c in run["copies"]):
+        return told, OPEN  # with noise there is none either
     return told, verdict(not there)
 
 
@@ -164,9 +164,20 @@ def _noise_alone(found):
     return told, verdict(many > len(copies) / 2) if many else OPEN
 
 
+def _there(found):
+    """A fit or a list, if it is there: in short runs nothing may have generalised.
+
+    Raises:
+        KeyError: it is not; the claim is not decided then.
+    """
+    if found is None or not len(found):
+        raise KeyError("nothing generalised")
+    return found
+
+
 def _square(found):
-    slope, error, r = found["fits"]["tasks"]
-    rates = found["fits"]["rates"]
+    slope, error, r = _there(found["fits"]["tasks"])
+    rates = _there(found["fits"]["rates"])
     told = (
         f"b = {measured(slope, error)} over tasks and shares (r = {r:.2f}), "
         f"{measured(*rates[:2])} over learning rates (r = {rates[2]:.2f}); ln t_generalise / "
@@ -180,7 +191,7 @@ def _square(found):
 
 
 def _share(found):
-    fits = found["fits"]
+    fits = _there(found["fits"])
     best = min(fits, key=lambda law: fits[law]["aic"])
     away = {law: fits[law]["aic"] - fits[best]["aic"] for law in fits}
     lowest = min(one["aic_whole"] for one in fits.values())
@@ -234,6 +245,7 @@ def _small_network(found):
 def _of_ends(found, name: str):
     values = np.array([[c[w][name] for w in ("memory", "end")] for c in found["copies"]
                        if c["generalised"]])  # fmt: skip
+    values = _there(values)
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values)), values
 
 

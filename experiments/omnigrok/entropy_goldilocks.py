@@ -11,22 +11,25 @@ S(u, ln test loss). Each finished landscape is kept in OUT/entropy.runs, and not
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Literal, NamedTuple
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+from digits import made_up
 from jax.flatten_util import ravel_pytree
 from matplotlib.ticker import NullFormatter
 
 import glassgrok as gg
 from glassgrok.engine import startup
+from glassgrok.engine.folder import write_text
 from glassgrok.experiment import about, command, table, write
 from glassgrok.landscape import Landscape
 from glassgrok.models.mlp import MLP
 from glassgrok.plots import landscape_map
 from glassgrok.tasks.addition import addition
-from glassgrok.tasks.mnist import mnist
+from glassgrok.tasks.mnist import mnist, of_images
 from glassgrok.tasks.teacher import teacher_student
 
 SEED = 0
@@ -52,6 +55,7 @@ BOX = {
     "cpu": {"columns": 8, "level_steps": 300, "spread_steps": 1000},
     "paper": {"columns": "auto", "level_steps": 2000, "spread_steps": 8000},
 }
+REACHED, ABOVE = 3, 0.5  # spheres that reach the lowest loss told; nats above the end of its grid
 DEPTH = {"quick": 0.8, "cpu": np.inf, "paper": np.inf}  # of the box's grid below random points
 
 
@@ -126,23 +130,17 @@ def toy(scale: str) -> Case:
 
 
 def images(scale: str, data: Path | None) -> Case:
-    """A ReLU network on MNIST at 7 x 7 pixels."""
+    """A ReLU network on MNIST at 7 x 7 pixels; at the quick scale on made-up digits."""
     width = {"quick": 4, "cpu": 12, "paper": 40}[scale]
     examples = {"quick": 30, "cpu": 200, "paper": 1000}[scale]
-    full = mnist(data, train=examples, test=1000)
-
-    def coarse(x):
-        return x.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49).astype(np.float32) / 255
-
-    task = gg.Supervised(
-        "MNIST, 7 x 7",
-        coarse(full.inputs),
-        full.targets,
-        coarse(full.test_inputs),
-        full.test_targets,
-    )
+    if scale == "quick":
+        task = of_images(*made_up())
+    else:
+        full = mnist(data, train=examples, test=1000)
+        coarse = (_coarse(full.inputs), full.targets, _coarse(full.test_inputs), full.test_targets)
+        task = gg.Supervised("MNIST, 7 x 7", *coarse)
     return Case(
-        f"MNIST at 7 x 7 pixels, ReLU 49-{width}-10, {examples} images train",
+        f"{task.name}, ReLU {task.inputs.shape[1]}-{width}-10, {examples} images train",
         MLP((width, 10), "relu"),
         task,
         examples,
@@ -150,6 +148,11 @@ def images(scale: str, data: Path | None) -> Case:
         (-3.0 if scale == "quick" else -7.0, 0.5),
         (-3.5, 1.5),
     )
+
+
+def _coarse(x: np.ndarray) -> np.ndarray:
+    """(n, 49) means over 4 x 4 pixels, 0 to 1."""
+    return x.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49).astype(np.float32) / 255
 
 
 def case_of(options: Options) -> Case:
@@ -223,8 +226,14 @@ def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: fl
     return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
 
 
-def box(case: Case, options: Options) -> Landscape:
-    """S(u, ln test loss) in the box that PyTorch draws initial parameters from."""
+def box(case: Case, options: Options) -> Landscape | str:
+    """S(u, ln test loss) in the box that PyTorch draws initial parameters from; or why it has none.
+
+    In that box there may be no networks that fit, so that walkers do not come down.
+    """
+    why = kept(options, "box.txt")
+    if why.is_file():
+        return why.read_text()
     system = system_of(case)
     params = system.init(jax.random.key(SEED))
     widths = jax.tree_util.tree_map_with_path(
@@ -237,7 +246,11 @@ def box(case: Case, options: Options) -> Landscape:
         gg.Axis("ln_test_loss", *case.v, bins=round((case.v[1] - case.v[0]) / 0.5)),
     )
     config = replace(UMBRELLA[options.scale], **BOX[options.scale])
-    return sampled(options, "box", system, grid, config)
+    try:
+        return sampled(options, "box", system, grid, config)
+    except (ValueError, FloatingPointError) as error:
+        write_text(why, str(error))
+        return str(error)
 
 
 def _kernel(params, path):
@@ -250,22 +263,31 @@ def _kernel(params, path):
 def fits(landscape: Landscape, u: float) -> tuple[float, float]:
     """ln of the fraction of a sphere with ln train loss <= u; NaN where u is below its grid."""
     low = landscape.grid.axes[0].low
-    return landscape.fraction(u_below=u) if u > low + 0.5 else (np.nan, np.nan)
+    return landscape.fraction(u_below=u) if u > low + ABOVE else (np.nan, np.nan)
 
 
 def test_loss(landscape: Landscape, u: float) -> float:
-    """Mean ln test loss in equilibrium of all networks with at most that train loss."""
+    """Mean ln test loss in equilibrium of all networks with at most that train loss.
+
+    NaN where most of these lie in bins that uniform draws alone have seen, which tell no test loss.
+    """
     entropy, axis = landscape.entropy, landscape.grid.axes[0]
     inside = (axis.centers <= u) & np.isfinite(entropy)
-    if u <= axis.low + 0.5 or not inside.any():
+    if u <= axis.low + ABOVE or not inside.any():
         return np.nan
     weight = np.exp(entropy[inside] - entropy[inside].max())
-    return float(np.average(landscape.extras["ln_test_loss"][inside], weights=weight))
+    values = landscape.extras["ln_test_loss"][inside]
+    known = np.isfinite(values)
+    if weight[known].sum() < 0.5 * weight.sum():
+        return np.nan
+    return float(np.average(values[known], weights=weight[known]))
 
 
-def levels_of(case: Case) -> list[float]:
-    """Train losses that are told."""
-    return np.linspace(case.u[0] + 1, case.u[0] + 0.55 * (case.u[1] - case.u[0]), 3).tolist()
+def levels_of(case: Case, spheres: list[Landscape]) -> list[float]:
+    """Train losses that are told, from the lowest that three spheres reach upwards."""
+    ends = sorted(sphere.grid.axes[0].low for sphere in spheres)
+    low = ends[min(REACHED, len(ends)) - 1] + ABOVE + 0.1
+    return np.linspace(low, low + 0.6 * (case.u[1] - low), 3).tolist()
 
 
 def summary(case: Case, alphas, spheres: list[Landscape], lu: dict) -> dict:
@@ -273,7 +295,7 @@ def summary(case: Case, alphas, spheres: list[Landscape], lu: dict) -> dict:
     params = system_of(case).init(jax.random.key(SEED))
     d = sum(leaf.size for leaf in jax.tree.leaves(params))
     rows = []
-    for u in levels_of(case):
+    for u in levels_of(case, spheres):
         found = np.array([fits(sphere, u) for sphere in spheres])
         test = np.array([test_loss(sphere, u) for sphere in spheres])
         volume = found[:, 0] + d * np.log(alphas)
@@ -308,7 +330,7 @@ def _list(values) -> list[float | None]:
     return [round(float(v), 3) if np.isfinite(v) else None for v in values]
 
 
-def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
+def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape | str):
     """LU curves with equilibrium, S on the spheres, and S in the box."""
     page, (left, middle, right) = plt.subplots(1, 3, figsize=(18, 5.4), layout="constrained")
     alphas = found["alphas"]
@@ -325,7 +347,11 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
     left.xaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     _spheres(middle, alphas, spheres)
-    landscape_map(whole, right)
+    if isinstance(whole, str):
+        right.text(0.5, 0.5, fill(whole, 40), ha="center", va="center", fontsize=11)
+        right.set_axis_off()
+    else:
+        landscape_map(whole, right)
     right.set_title("box of initial parameters", loc="right", fontsize=10)
     page.suptitle(case.title)
     return page
@@ -343,7 +369,9 @@ def _spheres(axes, alphas, spheres: list[Landscape]) -> None:
 
 def _cell(level: dict, i: int) -> str:
     fraction, error, test = (level[name][i] for name in ("fraction", "error", "ln_test_loss"))
-    return "not reached" if fraction is None else f"{fraction:.1f} ± {error:.1f}; {test:.2f}"
+    if fraction is None:
+        return "not reached"
+    return f"{fraction:.1f} ± {error:.1f}; " + ("not seen" if test is None else f"{test:.2f}")
 
 
 def failed(landscape: Landscape) -> str:
@@ -372,6 +400,8 @@ def told(case: Case, found: dict) -> str:
             f"(alpha^d times it) at {row['largest']}, and the test loss in equilibrium lowest at "
             f"{row['generalises']}.\n"
         )
+    if found["box"]:
+        text += f"In the box of initial parameters: {found['box']}\n"
     return text
 
 
@@ -383,11 +413,12 @@ def main(options: Options) -> None:
     lowest = np.min(lu["train_loss"], axis=1)
     spheres = [sphere(case, options, a, radius, low) for a, low in zip(alphas, lowest, strict=True)]
     whole = box(case, options)
-    every = [*spheres, whole]
+    every = [*spheres, *([] if isinstance(whole, str) else [whole])]
     found = summary(case, alphas, spheres, lu) | {
         "provenance": about("entropy_goldilocks", SEED),
         "seconds": round(sum(s.attributes["seconds"] for s in every)),
         "radius": radius,
+        "box": whole if isinstance(whole, str) else None,
         "walker_steps": [int(s.attributes.get("walker_steps", 0)) for s in every],
         "failed": [failed(s) for s in every],
     }
