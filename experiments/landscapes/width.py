@@ -209,9 +209,9 @@ def _key(record: dict) -> tuple:
 def main(options: Options) -> None:
     """Run, then draw."""
     path = options.out / "width.json"
-    options.out.mkdir(parents=True, exist_ok=True)
     records = json.loads(path.read_text(encoding="utf-8"))["records"] if path.exists() else []
     if not options.draw:
+        options.out.mkdir(parents=True, exist_ok=True)
         startup.split_cpu(configs.load(CONFIG).umbrella.groups, None)
         startup.keep_compiled()
         for width, rung_steps in product(WIDTHS[options.scale], RUNG_STEPS[options.scale]):
