@@ -19,7 +19,7 @@ from glassgrok.experiment import command
 NORM = {"quick": 8.91, "cpu": 18.0, "paper": 30.0}
 QUICK_U = AxisConfig(0.3, 0.9, 6)  # below, the smallest networks lose their walkers
 WIDTHS = {"quick": (8, 16), "cpu": (16, 24, 32), "paper": (32, 64, 128)}
-CPU_RUNG = 500  # steps at each rung, so that three landscapes take no longer than those of Figure 1
+CPU_RUNG = 500  # steps at each rung
 
 
 def width_of(scale: str, width: int) -> ModelConfig:
