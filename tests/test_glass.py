@@ -226,6 +226,12 @@ def test_landscapes_of_every_scale_have_a_config(scale):
         assert config.domain.radius == {"quick": 8.91, "cpu": 18, "paper": 30}[scale]
 
 
+def test_a_width_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no width 7 at scale cpu; choose from 16, 24, 32"):
+        figure2.main(figure2.Choice("cpu", out=tmp_path, widths=(16, 7)))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow  # a whole run of umbrella windows, for each of two tasks
 def test_figure1_runs_and_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr(figure1, "RATES", {"x+y": 3e-3, "x^2+y": 5e-3})

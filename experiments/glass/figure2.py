@@ -8,8 +8,10 @@ AdamW ends with there (figure5.py: 26.2). At p = 13 free networks of all three w
 p = 67, none of these widths fits. AdamW is held on the sphere too. Runs are kept as in figure1.py.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+import tyro
 from figure1 import SIZES, config_of, sampled, show
 from glass import Options
 
@@ -20,6 +22,17 @@ NORM = {"quick": 8.91, "cpu": 18.0, "paper": 30.0}
 QUICK_U = AxisConfig(0.3, 0.9, 6)  # below, the smallest networks lose their walkers
 WIDTHS = {"quick": (8, 16), "cpu": (16, 24, 32), "paper": (32, 64, 128)}
 CPU_RUNG = 500  # steps at each rung
+
+
+@dataclass(frozen=True)
+class Choice(Options):
+    """What to run.
+
+    Attributes:
+        widths: of the networks; all of the scale's if not given. At cpu the wider two take hours.
+    """
+
+    widths: Annotated[tuple[int, ...], tyro.conf.arg(metavar="WIDTH ...")] = field(default=())
 
 
 def width_of(scale: str, width: int) -> ModelConfig:
@@ -46,10 +59,16 @@ def sphere(scale: str, width: int) -> Config:
     )
 
 
-def main(options: Options) -> None:
+def main(options: Choice) -> None:
     """Sample the widths, draw and write."""
     p, found = SIZES[options.scale].modulus, {}
-    for width in WIDTHS[options.scale]:
+    unknown = set(options.widths) - set(WIDTHS[options.scale])
+    if unknown:
+        raise ValueError(
+            f"There is no width {min(unknown)} at scale {options.scale}; choose from "
+            f"{', '.join(map(str, WIDTHS[options.scale]))}."
+        )
+    for width in options.widths or WIDTHS[options.scale]:
         config = sphere(options.scale, width)
         found[f"width {width}, norm {config.domain.radius:g}"] = sampled(
             options, f"sphere-{width}", config
@@ -58,4 +77,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    command(main, Choice, __doc__)
