@@ -466,6 +466,7 @@ def test_windows_that_agree_are_converged():
         ({"weakest": 0.01}, "windows"),
         ({"integral": np.linspace(0, 40, 5) + 2}, "integral"),
         ({"curl": np.random.default_rng(0).normal(size=200)}, "curl"),
+        ({"curl_error": np.full(200, np.nan)}, "curl"),
     ],
 )
 def test_each_defect_of_windows_is_seen(defect, name):
