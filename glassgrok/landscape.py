@@ -65,7 +65,7 @@ class Umbrella(NamedTuple):
         dt: (K,) time steps.
         free_energy, free_energy_error: (K,) -ln of the mean of e^-w over the domain.
         integral, integral_error: (K,) the same by thermodynamic integration along neighbours.
-        curl, curl_error: (L,) what its mean forces add up to on the smallest ways around, nats.
+        curl, curl_error: (L,) what its mean forces add up to on ways around, nats.
         pairs: (E, 2) neighbours, as indices of windows.
         overlap: (E,) of each pair; 1/2 where they are the same.
         weakest: the smallest overlap on the best way from the uniform measure to any window.

@@ -195,11 +195,9 @@ def supervised(
 
     def prepared(examples):
         inputs, targets = examples
-        return (
-            inputs
-            if task.prepare is None
-            else task.prepare(inputs, targets, jnp.float32(messiness))
-        )
+        if task.prepare is None:
+            return inputs
+        return task.prepare(inputs, targets, jnp.float32(messiness))
 
     def means(params, examples):
         outputs, targets = model.apply(params, prepared(examples)), examples[1]

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from glassgrok.analysis.agreement import (
     Agreement,
+    agree,
     between_within,
     compare_starts,
     matters,
@@ -21,7 +21,8 @@ from glassgrok.analysis.agreement import (
     shifts,
     slopes,
 )
-from glassgrok.landscape import Landscape, jackknife, pooled
+from glassgrok.analysis.groups import normal_score
+from glassgrok.landscape import Landscape, Umbrella, jackknife, pooled
 
 GROUPS, SEGMENTS = 6, 4  # fewer know no error, and no variance within a group
 EFFECTIVE, ENOUGH = 25, 0.9  # samples, an error of 0.2 nat, in this share of the bins that matter
@@ -36,7 +37,6 @@ STIFF = 0.5  # omega dt; a harmonic mode is unstable at 2, others are wrong far 
 HEIGHTS = ("lowest", "lower", "higher", "highest")  # quarters of an axis
 LINES = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
 OVERLAP = 0.03  # of neighbouring windows; Klimovich, Shirts & Mobley (2015)
-OPEN = 0.05  # of loops that close do not, within two-sided errors of this level
 INTEGRAL = 0.05  # nats by which a cubic piece between neighbours may be off
 UNKNOWABLE = "the landscape has no diagnostics of how it was sampled"
 CURE = "more steps"
@@ -107,7 +107,7 @@ def _of_windows(landscape: Landscape) -> list[Check]:
         change = shifts(landscape, *found.halves)
         halves = _weakest("halves", "halves of the sampling", change)
         checks += [_starts(landscape), _samples(landscape), halves]
-        checks += [_integral(landscape), _curl(landscape)]
+        checks += [_integral(landscape), _curl(found, len(landscape.groups))]
     trips = ", ".join(
         f"{n} in {axis.name}" for n, axis in zip(found.trips, landscape.grid.axes, strict=True)
     )
@@ -126,20 +126,18 @@ def _integral(landscape: Landscape) -> Check:
     return Check("integral", bool((off <= allowed).all()), told, f"{allowed[k]:.2g}")
 
 
-def _curl(landscape: Landscape) -> Check:
-    """The share of loops around which the mean force does not add up to zero within its error.
-
-    In equilibrium it is 5 %. Loops share pairs, so that about a quarter of them count.
-    """
-    found = landscape.umbrella
-    curl, loops = np.abs(found.curl), len(found.curl)
-    if not loops:
-        return Check("curl", True, "along one variable the mean force has no loops", "")
-    allowed = stats.t.ppf(1 - OPEN / 2, len(landscape.groups) - 1) * found.curl_error + INTEGRAL
-    share = float(np.mean(~(curl <= allowed)))  # what is not known is not closed
-    limit = OPEN + SIGMAS * (OPEN * (1 - OPEN) / max(loops / 4, 1)) ** 0.5
-    told = f"{share:.0%} of {loops} loops of the mean force do not close, by {curl.max():.2g} nats"
-    return Check("curl", share <= limit, f"{told} at most", f"{limit:.0%} at most")
+def _curl(found: Umbrella, groups: int) -> Check:
+    """Whether the mean force adds up to zero around each loop, and each strip of loops."""
+    if not len(found.curl):
+        return Check("curl", True, "without columns the mean force has no loops", "")
+    off = np.maximum(np.abs(found.curl) - INTEGRAL, 0.0)
+    agreement = agree(normal_score(off / found.curl_error, groups - 1))
+    known = bool(np.isfinite(found.curl / found.curl_error).all())
+    verb = "close" if agreement.passed else "stay open"
+    told = f"{len(found.curl)} loops of the mean force {verb} ({agreement.text})"
+    if not known:
+        told = "loops of the mean force have no errors"
+    return Check("curl", known and agreement.passed, told, agreement.limits)
 
 
 def describe_convergence(landscape: Landscape) -> list[str]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from scipy.special import logsumexp
 
 from glassgrok.landscape import jackknife
@@ -81,25 +81,30 @@ def rises(windows: Windows, pairs: np.ndarray, gap: np.ndarray) -> np.ndarray:
 
 
 def loops(windows: Windows, pairs: np.ndarray) -> csr_array:
-    """(L, E) the smallest ways around: 1 where one takes a pair as it is, -1 backwards.
+    """(L, E) ways around: 1 where one takes a pair as it is, -1 backwards.
 
-    Around each square of two rungs and two columns; and down from a free window to the next one,
-    aside to the columns, up, and back.
+    The smallest ones: around each square of two rungs and two columns; and down from a free window
+    to the next one, aside to the columns, up, and back. Then all of these between two columns, or
+    beside the free windows, together: what is small in each adds up there.
     """
     steps = {(i, j): (e, 1) for e, (i, j) in enumerate(pairs.tolist())}
     steps |= {(j, i): (e, -1) for (i, j), (e, _) in steps.items()}
     taken = [
-        [steps[step] for step in pairwise(way)]
-        for way in _ways(windows, pairs)
+        (column, [steps[step] for step in pairwise(way)])
+        for column, way in _ways(windows, pairs)
         if all(step in steps for step in pairwise(way))
     ]
-    edge, sign = np.array([step for way in taken for step in way], int).reshape(-1, 2).T
-    rows = np.repeat(np.arange(len(taken)), [len(way) for way in taken])
-    return csr_array((sign, (rows, edge)), shape=(len(taken), len(pairs)))
+    edge, sign = np.array([step for _, way in taken for step in way], int).reshape(-1, 2).T
+    rows = np.repeat(np.arange(len(taken)), [len(way) for _, way in taken])
+    small = csr_array((sign, (rows, edge)), shape=(len(taken), len(pairs)))
+    columns, strip = np.unique([column for column, _ in taken], return_inverse=True)
+    whole = (np.ones(len(taken), int), (strip, np.arange(len(taken))))
+    strips = csr_array(whole, shape=(len(columns), len(taken)))
+    return vstack([small, strips @ small], format="csr")
 
 
-def _ways(windows: Windows, pairs: np.ndarray) -> list[list[int]]:
-    """Windows in the order of each loop, -1 where none is there."""
+def _ways(windows: Windows, pairs: np.ndarray) -> list[tuple[int, list[int]]]:
+    """Column and windows in the order of each smallest loop, -1 where none is there."""
     places = zip(windows.row.tolist(), windows.column.tolist(), strict=True)
     place = {at: k for k, at in enumerate(places)}
     beside = dict(pairs[across(windows, pairs)].tolist())
@@ -115,7 +120,7 @@ def _ways(windows: Windows, pairs: np.ndarray) -> list[list[int]]:
             aside = range(first, last, 1 if first < last else -1)
             columns = [(row + 1, c) for c in (*aside, last)]
             places = [(row + 1, FREE), *columns, (row, last)]
-        ways.append([k, *(place.get(at, -1) for at in places), k])
+        ways.append((column, [k, *(place.get(at, -1) for at in places), k]))
     return ways
 
 

@@ -49,7 +49,7 @@ def neighbours(windows: Windows) -> list[np.ndarray]:
     """
     places = zip(windows.row.tolist(), windows.column.tolist(), strict=True)
     place = {at: k for k, at in enumerate(places)}
-    down, along, across = [], [], []
+    down, along, aside = [], [], []
     for (row, column), k in place.items():
         if (row + 1, column) in place:
             down.append((k, place[row + 1, column]))
@@ -60,11 +60,11 @@ def neighbours(windows: Windows) -> list[np.ndarray]:
         same = np.flatnonzero((windows.row == row) & (windows.column != FREE))
         if len(same):
             distance = np.abs(windows.mean[same, 1] - windows.mean[k, 1])
-            across.append((k, same[np.argmin(distance)]))
+            aside.append((k, same[np.argmin(distance)]))
     down, along = (np.array(pairs, int).reshape(-1, 2) for pairs in (down, along))
     even, first = windows.row[down[:, 0]] % 2 == 0, windows.column[along[:, 0]] % 2 == 0
     sets = [down[even], along[first], down[~even], along[~first]]
-    sets.append(np.array(across, int).reshape(-1, 2))
+    sets.append(np.array(aside, int).reshape(-1, 2))
     return [pairs for pairs in sets if len(pairs)]
 
 
