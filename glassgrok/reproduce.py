@@ -68,13 +68,13 @@ PAPERS = {
         Step(
             "entropy_goldilocks.py",
             "entropy_teacher",
-            (0.5, 10, 60),
+            (0.5, 17, 60),
             options=("--case", "teacher"),
             whole=True,
         ),
-        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 10, 60), ("--case", "toy"), whole=True),
+        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 15, 60), ("--case", "toy"), whole=True),
         Step(
-            "entropy_goldilocks.py", "entropy_mnist", (1.5, 10, 60), ("--case", "mnist"), whole=True
+            "entropy_goldilocks.py", "entropy_mnist", (1.5, 40, 60), ("--case", "mnist"), whole=True
         ),
         Step("report_omnigrok.py", None, (0.1, 0.1, 0.1)),
     ),

@@ -1,8 +1,5 @@
 """Where the volume is: the smallest run of the script beside Omnigrok's figures, and its judge."""
 
-import shutil
-from dataclasses import replace
-
 import entropy_goldilocks as goldilocks
 import judges_entropy
 import numpy as np
@@ -10,12 +7,15 @@ import pytest
 from scripts import written
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN
+from glassgrok.landscape import Landscape
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     options = goldilocks.Options("quick", "teacher", tmp_path_factory.mktemp("entropy"))
-    goldilocks.main(options)
+    with pytest.MonkeyPatch.context() as patch:  # so short a run reaches nothing that is rarer
+        patch.setattr(goldilocks, "RARE", -0.5)
+        goldilocks.main(options)
     return options
 
 
@@ -40,21 +40,45 @@ def test_finished_landscapes_are_not_repeated(quick, monkeypatch):
     goldilocks.main(quick)
 
 
-def test_a_box_without_networks_that_fit_is_told_of(quick, monkeypatch, tmp_path):
-    """And asked once alone."""
-    options = replace(quick, out=tmp_path)
-    shutil.copytree(quick.out / "entropy.runs", tmp_path / "entropy.runs")
-    (tmp_path / "entropy.runs" / "quick-teacher-box.nc").unlink()
+def test_landscapes_of_other_settings_are_refused(quick, monkeypatch):
+    monkeypatch.setitem(goldilocks.UMBRELLA, "quick", goldilocks.gg.UmbrellaConfig())
+    with pytest.raises(ValueError, match="measured with other settings; remove it"):
+        goldilocks.main(quick)
 
-    def never(*args, **how):
-        raise ValueError("They do not come down.")
 
-    monkeypatch.setattr(goldilocks.gg, "umbrella", never)
-    goldilocks.main(options)
-    _, text = written(tmp_path, "entropy_teacher")
-    assert "In the box of initial parameters: They do not come down." in text
-    monkeypatch.undo()
-    assert goldilocks.box(goldilocks.teacher("quick"), options) == "They do not come down."
+def flat(low, slope):
+    """S of a sphere on which ln of the fraction below u is slope u, up to u = 0."""
+    grid = goldilocks.gg.Grid(goldilocks.gg.Axis("ln_loss", low, 0.0, round(-low / 0.25)))
+    edges = grid.axes[0].edges
+    entropy = slope * edges[1:] + np.log1p(-np.exp(slope * (edges[:-1] - edges[1:])))
+    noise = np.array([[-1.0], [1.0]])
+    tests = {"ln_test_loss": grid.axes[0].centers + 1}
+    return Landscape(
+        grid, entropy, 0 * entropy, np.ones(len(entropy), int), entropy + noise, ("random",) * 2,
+        tests, normalised=True,
+    )  # fmt: skip
+
+
+def test_fractions_are_those_of_the_loss_that_is_told():
+    """On grids that do not share edges, and not where a grid ends."""
+    levels = [-2.6, -1.03]
+    for low in (-4.0, -3.9, -3.87):
+        (deep, error), (shallow, _) = goldilocks.fits(flat(low, 40.0), levels)
+        assert deep == pytest.approx(40 * -2.6, abs=0.01)
+        assert shallow == pytest.approx(40 * -1.03, abs=0.01)
+        assert error == pytest.approx(1.0)
+        # All these networks are in the topmost part of a bin, whose mean is that of its middle.
+        assert goldilocks.test_losses(flat(low, 40.0), levels) == pytest.approx(
+            np.array(levels) + 1, abs=0.13
+        )
+    assert np.isnan(goldilocks.fits(flat(-3.0, 40.0), [-2.6])[0][0])
+
+
+def test_no_loss_is_told_that_networks_have_by_saying_nothing():
+    told = goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)])
+    assert told[0] == pytest.approx(-2.0 + 0.6)
+    assert -0.25 - 0.25 <= told[-1] <= -0.25
+    assert goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-0.5, 30.0)]) == []
 
 
 def test_networks_of_almost_no_weights_say_nothing():
@@ -65,18 +89,27 @@ def test_networks_of_almost_no_weights_say_nothing():
     assert goldilocks.lowest_drawn(system) == pytest.approx(wanted, abs=0.02)
 
 
-def told(densest, best, failed="", known=4):
-    values = [0.0] * known + [None] * (4 - known)
-    level = {"u": -3.0, "fraction": values, "ln_test_loss": values}
-    level |= {"densest": densest, "generalises": best}
-    found = {"levels": [level], "lowest_test": 1.0, "failed": [failed] * 5}
+ALPHAS = [0.5, 0.7, 1.0, 1.4, 2.0]
+PEAK, WELL = [-90.0, -40.0, -30.0, -50.0, -80.0], [-2.0, -2.5, -2.4, -2.2, -1.0]
+
+
+def told(fraction, test, error=0.5, failed=""):
+    level = {"u": -3.0, "fraction": fraction, "ln_test_loss": test, "error": [error] * 5}
+    fewer = {"u": -5.0, "fraction": [None] * 5, "ln_test_loss": [None] * 5, "error": [None] * 5}
+    found = {"levels": [fewer, level], "lowest_test": 1.0, "alphas": ALPHAS, "failed": [failed] * 6}
     return judges_entropy._densest_generalise(found)[1]
 
 
 def test_the_judge():
-    assert told(1.0, 1.4) == AGREES
-    assert told(0.5, 1.4) == DIFFERS
-    assert told(1.0, 1.4, failed="samples") == AGREES
-    assert told(1.0, 1.4, failed="samples, halves") == OPEN
-    assert told(1.0, 1.4, known=2) == OPEN
-    assert all(claim.late for claim in judges_entropy.CLAIMS)
+    assert told(PEAK, WELL) == AGREES
+    assert told(PEAK, WELL, failed="samples") == AGREES
+    assert told([-90.0, -30.0, -40.0, -50.0, -80.0], [-1.0, -1.5, -1.8, -2.2, -1.0]) == DIFFERS
+
+
+def test_what_the_judge_cannot_know():
+    assert told(PEAK, [-1.0, -1.5, -1.8, -2.2, -2.4]) == OPEN  # lowest at an end
+    assert told(PEAK, WELL, failed="samples, halves") == OPEN
+    assert told(PEAK, WELL, error=20.0) == OPEN
+    assert told([*PEAK[:3], None, None], WELL) == OPEN
+    late = {claim.sources[0]: claim.late for claim in judges_entropy.CLAIMS}
+    assert late == {"entropy_teacher": True, "entropy_toy": False, "entropy_mnist": False}

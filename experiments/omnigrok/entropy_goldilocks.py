@@ -11,7 +11,6 @@ S(u, ln test loss). Each finished landscape is kept in OUT/entropy.runs, and not
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import fill
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,9 +22,8 @@ from matplotlib.ticker import NullFormatter
 
 import glassgrok as gg
 from glassgrok.engine import startup
-from glassgrok.engine.folder import write_text
 from glassgrok.experiment import about, command, table, write
-from glassgrok.landscape import Landscape
+from glassgrok.landscape import Landscape, jackknife
 from glassgrok.models.mlp import MLP
 from glassgrok.plots import landscape_map
 from glassgrok.tasks.addition import addition
@@ -56,6 +54,7 @@ BOX = {
     "paper": {"columns": "auto", "level_steps": 2000, "spread_steps": 8000},
 }
 REACHED, ABOVE = 3, 0.5  # spheres that reach the lowest loss told; nats above the end of its grid
+RARE = -5.0  # ln of the fraction of a sphere that has the highest one, at most
 DEPTH = {"quick": 0.8, "cpu": np.inf, "paper": np.inf}  # of the box's grid below random points
 
 
@@ -206,51 +205,50 @@ def curves(case: Case, options: Options) -> dict[str, list]:
 
 
 def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, config) -> Landscape:
-    """The landscape of a system, from its file if it is there already."""
-    path = kept(options, f"{name}.nc")
+    """The landscape of a system, from its file if it is there already.
+
+    Raises:
+        ValueError: what is there was measured otherwise.
+    """
+    path, how = kept(options, f"{name}.nc"), repr((grid, config))
     if not path.is_file():
         began = time.monotonic()
         found = gg.umbrella(system, grid, config, jax.random.key(SEED))
         path.parent.mkdir(parents=True, exist_ok=True)
-        found.with_attributes(seconds=time.monotonic() - began).save(path)
+        found.with_attributes(seconds=time.monotonic() - began, how=how).save(path)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return Landscape.load(path)
+    found = Landscape.load(path)
+    if found.attributes["how"] != how:
+        raise ValueError(
+            f"{path} was measured with other settings; remove it, or give another --out."
+        )
+    return found
 
 
 def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: float) -> Landscape:
     """S(u) on one sphere, down to a little above the lowest loss that training found there."""
     system = system_of(case, second=None, domain=gg.Shell(alpha * radius))
     above = min(MARGIN, SHARE * (lowest_drawn(system) - lowest))
-    low, high = max(case.u[0], lowest + above), case.u[1]
+    low, high = float(max(case.u[0], lowest + above)), case.u[1]
     grid = gg.Grid(gg.Axis("ln_loss", low, high, max(round((high - low) / 0.25), 4)))
     return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
 
 
-def box(case: Case, options: Options) -> Landscape | str:
-    """S(u, ln test loss) in the box that PyTorch draws initial parameters from; or why it has none.
-
-    In that box there may be no networks that fit, so that walkers do not come down.
-    """
-    why = kept(options, "box.txt")
-    if why.is_file():
-        return why.read_text()
+def box(case: Case, options: Options, lowest: float) -> Landscape:
+    """S(u, ln test loss) in the box that PyTorch draws initial parameters from, down to a u."""
     system = system_of(case)
     params = system.init(jax.random.key(SEED))
     widths = jax.tree_util.tree_map_with_path(
         lambda path, leaf: float(np.prod(_kernel(params, path).shape[:-1])) ** -0.5, params
     )
     system = replace(system, domain=gg.Box(widths))
-    low = max(case.u[0], lowest_drawn(system) - DEPTH[options.scale])
+    low = float(max(lowest, lowest_drawn(system) - DEPTH[options.scale]))
     grid = gg.Grid(
-        gg.Axis("ln_loss", low, case.u[1], bins=round((case.u[1] - low) / 0.5)),
+        gg.Axis("ln_loss", low, case.u[1], bins=max(round((case.u[1] - low) / 0.5), 4)),
         gg.Axis("ln_test_loss", *case.v, bins=round((case.v[1] - case.v[0]) / 0.5)),
     )
     config = replace(UMBRELLA[options.scale], **BOX[options.scale])
-    try:
-        return sampled(options, "box", system, grid, config)
-    except (ValueError, FloatingPointError) as error:
-        write_text(why, str(error))
-        return str(error)
+    return sampled(options, "box", system, grid, config)
 
 
 def _kernel(params, path):
@@ -260,44 +258,73 @@ def _kernel(params, path):
     return params["kernel"]
 
 
-def fits(landscape: Landscape, u: float) -> tuple[float, float]:
-    """ln of the fraction of a sphere with ln train loss <= u; NaN where u is below its grid."""
-    low = landscape.grid.axes[0].low
-    return landscape.fraction(u_below=u) if u > low + ABOVE else (np.nan, np.nan)
+def fits(landscape: Landscape, levels: list[float]) -> list[tuple[float, float]]:
+    """ln of the fraction of a sphere with ln train loss <= u, and its error, for each level u.
+
+    Between edges of bins ln of the fraction is taken to be straight. NaN less than 0.5 nats above
+    the lower end of the grid.
+    """
+    groups = landscape.groups
+    left = [landscape.pool(np.delete(groups, g, axis=0)) for g in range(len(groups))]
+    whole = _below(landscape, landscape.entropy, levels)
+    errors = jackknife(np.array([_below(landscape, s, levels) for s in left]))
+    return list(zip(whole, errors, strict=True))
 
 
-def test_loss(landscape: Landscape, u: float) -> float:
-    """Mean ln test loss in equilibrium of all networks with at most that train loss.
+def _totals(entropy: np.ndarray) -> np.ndarray:
+    """ln of the fraction below the upper edge of each bin."""
+    return np.logaddexp.accumulate(np.where(np.isfinite(entropy), entropy, -np.inf))
+
+
+def _below(landscape: Landscape, entropy: np.ndarray, levels: list[float]) -> np.ndarray:
+    axis, total = landscape.grid.axes[0], _totals(entropy)
+    known = np.isfinite(total)
+    found = np.interp(levels, axis.edges[1:][known], total[known])
+    return np.where(np.array(levels) > axis.low + ABOVE, found, np.nan)
+
+
+def test_losses(landscape: Landscape, levels: list[float]) -> np.ndarray:
+    """Mean ln test loss in equilibrium of all networks with at most each train loss.
 
     NaN where most of these lie in bins that uniform draws alone have seen, which tell no test loss.
     """
-    entropy, axis = landscape.entropy, landscape.grid.axes[0]
-    inside = (axis.centers <= u) & np.isfinite(entropy)
-    if u <= axis.low + ABOVE or not inside.any():
-        return np.nan
-    weight = np.exp(entropy[inside] - entropy[inside].max())
-    values = landscape.extras["ln_test_loss"][inside]
-    known = np.isfinite(values)
-    if weight[known].sum() < 0.5 * weight.sum():
-        return np.nan
-    return float(np.average(values[known], weights=weight[known]))
+    axis, entropy = landscape.grid.axes[0], landscape.entropy
+    values = landscape.extras["ln_test_loss"]
+    weight = np.where(np.isfinite(entropy), np.exp(entropy - np.nanmax(entropy)), 0.0)
+    told = np.where(np.isfinite(values), weight, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.cumsum(told * np.nan_to_num(values)) / np.cumsum(told)
+        means = np.where(np.cumsum(told) < 0.5 * np.cumsum(weight), np.nan, means)
+    found = np.interp(levels, axis.edges[1:], means)
+    return np.where(np.array(levels) > axis.low + ABOVE, found, np.nan)
 
 
-def levels_of(case: Case, spheres: list[Landscape]) -> list[float]:
-    """Train losses that are told, from the lowest that three spheres reach upwards."""
+def levels_of(spheres: list[Landscape]) -> list[float]:
+    """Train losses that are told, from the lowest that three spheres reach upwards.
+
+    On no sphere do more than e^-5 of its networks have them, so that none has them by saying
+    nothing; where there are no such losses none are told.
+    """
     ends = sorted(sphere.grid.axes[0].low for sphere in spheres)
     low = ends[min(REACHED, len(ends)) - 1] + ABOVE + 0.1
-    return np.linspace(low, low + 0.6 * (case.u[1] - low), 3).tolist()
+    high = min(_where(sphere, RARE) for sphere in spheres)
+    return np.linspace(low, high, 3).tolist() if low < high else []
+
+
+def _where(landscape: Landscape, fraction: float) -> float:
+    """The highest edge of a bin below which ln of the fraction of a sphere is at most that."""
+    rare = np.sum(_totals(landscape.entropy) <= fraction)
+    return float(landscape.grid.axes[0].edges[rare])
 
 
 def summary(case: Case, alphas, spheres: list[Landscape], lu: dict) -> dict:
     """What is told of each train loss: fractions, test losses, where they are best."""
     params = system_of(case).init(jax.random.key(SEED))
     d = sum(leaf.size for leaf in jax.tree.leaves(params))
-    rows = []
-    for u in levels_of(case, spheres):
-        found = np.array([fits(sphere, u) for sphere in spheres])
-        test = np.array([test_loss(sphere, u) for sphere in spheres])
+    rows, levels = [], levels_of(spheres)
+    fractions = np.array([fits(sphere, levels) for sphere in spheres]).swapaxes(0, 1)
+    losses = np.array([test_losses(sphere, levels) for sphere in spheres]).T
+    for u, found, test in zip(levels, fractions, losses, strict=True):
         volume = found[:, 0] + d * np.log(alphas)
         rows.append(
             {
@@ -330,7 +357,7 @@ def _list(values) -> list[float | None]:
     return [round(float(v), 3) if np.isfinite(v) else None for v in values]
 
 
-def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape | str):
+def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
     """LU curves with equilibrium, S on the spheres, and S in the box."""
     page, (left, middle, right) = plt.subplots(1, 3, figsize=(18, 5.4), layout="constrained")
     alphas = found["alphas"]
@@ -338,7 +365,7 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape | s
         values = np.array(found["lu"][name])
         label = name.replace("_", " ")
         left.errorbar(alphas, values.mean(1), values.std(1), color=colour, marker="o", label=label)
-    for row, style in zip(found["levels"], (":", "-.", "--"), strict=True):
+    for row, style in zip(found["levels"], (":", "-.", "--"), strict=False):
         label = f"test loss of all that fit to {row['u']:.1f}"
         values = [np.nan if v is None else v for v in row["ln_test_loss"]]
         left.plot(alphas, values, style, color="black", label=label)
@@ -347,11 +374,7 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape | s
     left.xaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     _spheres(middle, alphas, spheres)
-    if isinstance(whole, str):
-        right.text(0.5, 0.5, fill(whole, 40), ha="center", va="center", fontsize=11)
-        right.set_axis_off()
-    else:
-        landscape_map(whole, right)
+    landscape_map(whole, right)
     right.set_title("box of initial parameters", loc="right", fontsize=10)
     page.suptitle(case.title)
     return page
@@ -397,11 +420,11 @@ def told(case: Case, found: dict) -> str:
     for row in found["levels"]:
         text += (
             f"At u <= {row['u']:.1f} the fraction is largest at alpha {row['densest']}, the volume "
-            f"(alpha^d times it) at {row['largest']}, and the test loss in equilibrium lowest at "
-            f"{row['generalises']}.\n"
+            f"(alpha^d times it, per unit of ln alpha) at {row['largest']}, and the test loss in "
+            f"equilibrium lowest at {row['generalises']}.\n"
         )
-    if found["box"]:
-        text += f"In the box of initial parameters: {found['box']}\n"
+    if not found["levels"]:
+        text += "No train loss that three spheres reach is rare on all of them.\n"
     return text
 
 
@@ -411,14 +434,17 @@ def main(options: Options) -> None:
     case = case_of(options)
     alphas, radius, lu = ALPHAS[options.scale], norm_of(case), curves(case, options)
     lowest = np.min(lu["train_loss"], axis=1)
+    if not np.isfinite(lowest).all():
+        raise ValueError("Training diverged on a sphere, so that its grid has no end.")
     spheres = [sphere(case, options, a, radius, low) for a, low in zip(alphas, lowest, strict=True)]
-    whole = box(case, options)
-    every = [*spheres, *([] if isinstance(whole, str) else [whole])]
+    # The box holds spheres up to about that of its initial parameters.
+    inside = [s.grid.axes[0].low for s, a in zip(spheres, alphas, strict=True) if a <= 1]
+    whole = box(case, options, min(inside))
+    every = [*spheres, whole]
     found = summary(case, alphas, spheres, lu) | {
         "provenance": about("entropy_goldilocks", SEED),
         "seconds": round(sum(s.attributes["seconds"] for s in every)),
         "radius": radius,
-        "box": whole if isinstance(whole, str) else None,
         "walker_steps": [int(s.attributes.get("walker_steps", 0)) for s in every],
         "failed": [failed(s) for s in every],
     }
