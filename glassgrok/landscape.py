@@ -66,6 +66,8 @@ class Umbrella(NamedTuple):
         free_energy, free_energy_error: (K,) -ln of the mean of e^-w over the domain.
         integral, integral_error: (K,) the same by thermodynamic integration along neighbours.
         curl, curl_error: (L,) what its mean forces add up to on ways around, nats.
+        divergence, divergence_error: (R,) nats that S at each rung, from the first on, would be
+            higher by with the divergence of grad u for the mean force of the restraints.
         pairs: (E, 2) neighbours, as indices of windows.
         overlap: (E,) of each pair; 1/2 where they are the same.
         weakest: the smallest overlap on the best way from the uniform measure to any window.
@@ -89,6 +91,8 @@ class Umbrella(NamedTuple):
     integral_error: np.ndarray
     curl: np.ndarray
     curl_error: np.ndarray
+    divergence: np.ndarray
+    divergence_error: np.ndarray
     pairs: np.ndarray
     overlap: np.ndarray
     weakest: float
@@ -398,6 +402,8 @@ def _dimensions(names) -> dict[str, dict[str, list[str]]]:
         "mean": ["window", "variable"],
         "curl": ["loop"],
         "curl_error": ["loop"],
+        "divergence": ["rung"],
+        "divergence_error": ["rung"],
         "pairs": ["pair", "side"],
         "overlap": ["pair"],
         "accepted": ["pair"],

@@ -50,6 +50,8 @@ def umbrella(grid, random):
         integral_error=random.random(7),
         curl=random.random(4),
         curl_error=random.random(4),
+        divergence=random.random(7),
+        divergence_error=random.random(7),
         pairs=random.integers(0, 7, (9, 2)),
         overlap=random.random(9),
         weakest=0.2,

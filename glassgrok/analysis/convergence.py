@@ -43,6 +43,7 @@ CURE = "more steps"
 CURES = {
     "no half step": "audit above 0",
     "coverage": "widen the grid",
+    "divergence": "more rung_steps or smaller omega_dt",
     "fill": "longer adaptation",
     "groups": "more groups",
     "halves": "more steps to settle",
@@ -107,7 +108,8 @@ def _of_windows(landscape: Landscape) -> list[Check]:
         change = shifts(landscape, *found.halves)
         halves = _weakest("halves", "halves of the sampling", change)
         checks += [_starts(landscape), _samples(landscape), halves]
-        checks += [_integral(landscape), _curl(found, len(landscape.groups))]
+        groups = len(landscape.groups)
+        checks += [_integral(landscape), _curl(found, groups), _divergence(found, groups)]
     trips = ", ".join(
         f"{n} in {axis.name}" for n, axis in zip(found.trips, landscape.grid.axes, strict=True)
     )
@@ -138,6 +140,26 @@ def _curl(found: Umbrella, groups: int) -> Check:
     if not known:
         told = "loops of the mean force have no errors"
     return Check("curl", known and agreement.passed, told, agreement.limits)
+
+
+def _divergence(found: Umbrella, groups: int) -> Check:
+    """Whether the mean force is that of walkers in equilibrium, at the temperature 1.
+
+    As small an error as `EFFECTIVE` samples have is let pass.
+    """
+    off, error = found.divergence, found.divergence_error
+    if len(off) < 2:
+        return Check("divergence", True, "one rung alone has no way down", "")
+    beyond = np.maximum(np.abs(off) - EFFECTIVE**-0.5, 0.0)[1:]
+    agreement = agree(normal_score(beyond / error[1:], groups - 1))
+    known, r = bool(np.isfinite(off / np.append(1.0, error[1:])).all()), int(np.argmax(np.abs(off)))
+    told = (
+        f"S at rung {r} of {len(off)} is {off[r]:+.2g} ± {error[r]:.2g} nats off by the divergence "
+        f"of grad u ({agreement.text})"
+    )
+    if not known:
+        told = "the divergence of grad u has no errors"
+    return Check("divergence", known and agreement.passed, told, agreement.limits)
 
 
 def describe_convergence(landscape: Landscape) -> list[str]:

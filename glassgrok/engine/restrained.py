@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from glassgrok.dynamics import kick, thermal_drift
 from glassgrok.engine.flat import FlatSystem
-from glassgrok.engine.probes import stiffest
+from glassgrok.engine.probes import SIGNS, stiffest
 from glassgrok.engine.walkers import Walkers
 
 
@@ -34,6 +34,53 @@ def potential(restraint: Restraint, values):
 def look(flat: FlatSystem) -> Callable:
     """(tiles, tile, D) positions -> (tiles, tile, axes) collective variables."""
     return lambda positions: jax.lax.map(jax.vmap(lambda x: flat.observe(x)[0]), positions)
+
+
+def balance(flat: FlatSystem) -> Callable:
+    """Both forms of the mean force along u, at each walker.
+
+    In equilibrium <X . grad w> = <div X> for any vector field X without flux through the walls, w
+    the restraint (den Otter & Briels 1998; of X = grad w the temperature of Butler et al. 1998).
+    Here X = D c grad u, c a factor for each parameter and D what makes it vanish at the walls:
+    divided by <X . grad u> both sides are S'. The divergence by one random sign vector z, z . J z
+    (Hutchinson).
+
+    Returns:
+        (walkers, restraints, c, step) -> (tiles, tile, 3): X . grad w, div X and X . grad u.
+    """
+    domain = flat.domain
+
+    def one(walker: Walkers, restraint: Restraint, factor, step):
+        x = walker.position
+        key = jax.random.fold_in(jax.random.wrap_key_data(walker.key), step)
+        key = jax.random.fold_in(key, SIGNS)
+
+        def field(y):
+            values, pull, _ = jax.vjp(flat.observe, y, has_aux=True)
+            slope = pull(jnp.zeros_like(values).at[0].set(1.0))[0]
+            return domain.without_flux(y, factor * slope), (slope, values)
+
+        signs = domain.tangent(x, jax.random.rademacher(key, x.shape, x.dtype))
+        along, turned, (slope, values) = jax.jvp(field, (x,), (signs,), has_aux=True)
+        pull = jax.vjp(flat.observe, x, has_aux=True)[1]
+        rise = pull(restraint.stiffness * (values - restraint.center))[0]
+        products = jnp.vdot(along, rise), jnp.vdot(signs, turned), jnp.vdot(along, slope)
+        return jnp.stack(products)
+
+    run = jax.vmap(one, in_axes=(0, 0, None, None))
+    return lambda walkers, restraints, factor, step: jax.lax.map(
+        lambda both: run(*both, factor, step), (walkers, restraints)
+    )
+
+
+def shares(flat: FlatSystem) -> Callable:
+    """(tiles, tile, D) positions -> (tiles, D) mean share of each parameter in |grad u|²."""
+
+    def one(x):
+        slope = jax.grad(lambda y: flat.observe(y)[0][0])(x)
+        return slope**2 / jnp.maximum(jnp.sum(slope**2), 1e-30)
+
+    return lambda positions: jax.lax.map(lambda tile: jax.vmap(one)(tile).mean(0), positions)
 
 
 def stiffness(flat: FlatSystem, iterations: int = 12) -> Callable:

@@ -10,7 +10,7 @@ from glassgrok.grid import Grid
 from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
 from glassgrok.sampling import mbar
 from glassgrok.sampling.cells import Cells
-from glassgrok.sampling.mean_force import Forces, Moments, forces
+from glassgrok.sampling.mean_force import Forces, Moments, divergence, forces
 from glassgrok.sampling.windows import Windows, across
 
 OVERLAP = 0.003  # less between neighbours is a gap
@@ -30,6 +30,7 @@ class Sums(NamedTuple):
         gap: (2, G, E, 2, 3) sums of w_j - w_i, of its square and of the chance to accept the
             other, of the samples of i and those of j.
         extras: (X, G, cells) sums of each extra.
+        balance: (G, K, 3) sums of both sides of the mean force along u, see `restrained.balance`.
     """
 
     counts: np.ndarray
@@ -37,6 +38,7 @@ class Sums(NamedTuple):
     values: np.ndarray
     gap: np.ndarray
     extras: np.ndarray
+    balance: np.ndarray
 
     @classmethod
     def empty(cls, groups: int, windows: Windows, pairs, cells: Cells, extras: int) -> "Sums":
@@ -48,6 +50,7 @@ class Sums(NamedTuple):
             np.zeros((HALVES, groups, count, axes)),
             np.zeros((HALVES, groups, len(pairs), 2, 3)),
             np.zeros((extras, groups, size)),
+            np.zeros((groups, count, 3)),
         )
 
     def add(self, windows: Windows, pairs, cells: Cells, seen: np.ndarray, half: int, group: int):
@@ -153,6 +156,7 @@ def estimate(
     bins = cells.bins(grid, np.arange(len(counts)))
     visits = np.bincount(bins[bins >= 0], counts[bins >= 0], grid.size).astype(np.int64)
     extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
+    off, off_error = divergence(windows, said.solved.f[1:], sums.balance[members[first]])
     means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
     return Landscape(
         grid=grid,
@@ -181,6 +185,8 @@ def estimate(
             integral_error=said.force.total_error,
             curl=said.force.curl,
             curl_error=said.force.curl_error,
+            divergence=off,
+            divergence_error=off_error,
             pairs=pairs,
             overlap=said.overlap[1:],
             weakest=_weakest(joined, said.overlap * scale),

@@ -32,6 +32,7 @@ class Apparatus(NamedTuple):
         run: a block of steps of walkers; see `restrained.stretch`.
         look: positions -> collective variables.
         stiffness: see `restrained.stiffness`.
+        balance, shares: see `restrained.balance` and `restrained.shares`.
         draw: (n, m) keys -> (n, m, D) uniform points of the domain.
         starts: (name, (D,) point) of trained points.
     """
@@ -43,6 +44,8 @@ class Apparatus(NamedTuple):
     run: Callable
     look: Callable
     stiffness: Callable
+    balance: Callable
+    shares: Callable
     draw: Callable
     starts: tuple[tuple[str, np.ndarray], ...]
 
@@ -102,6 +105,8 @@ def build(
         run=chosen.each(restrained.stretch(flat, config.block), mapped=2, shared=2, donate=(0,)),
         look=chosen.map(restrained.look(flat)),
         stiffness=restrained.stiffness(flat),
+        balance=chosen.each(restrained.balance(flat), mapped=2, shared=2),
+        shares=chosen.map(restrained.shares(flat)),
         draw=jax.jit(lambda keys: jax.lax.map(draw, keys)),
         starts=points_of(flat, starts),
     )

@@ -2,7 +2,8 @@
 
 <w_j - w_i> in the window i is the mean force along the way to the window j. In equilibrium it is a
 gradient: what it adds up to on a way back to where it began is nothing but noise. Where walkers
-lag, or keep a basin that others do not, ways along u and along A disagree.
+lag, or keep a basin that others do not, ways along u and along A disagree. And it is the mean of a
+divergence, which knows nothing of the restraint.
 """
 
 from itertools import pairwise
@@ -78,6 +79,37 @@ def rises(windows: Windows, pairs: np.ndarray, gap: np.ndarray) -> np.ndarray:
     rise = mean.sum(axis=1) / 2 + (variance[:, 1] - variance[:, 0]) / 12
     chance = np.maximum(gap[..., 2], 1e-30)
     return np.where(across(windows, pairs), np.log(chance[:, 1] / chance[:, 0]), rise)
+
+
+def divergence(
+    windows: Windows, f: np.ndarray, balance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) nats that S at each rung would be higher by with the divergence form, and errors.
+
+    Both forms of S' are the same in equilibrium at the temperature 1, whatever the restraint is.
+    Walkers that are dragged, or that too large a time step heats, do not balance them.
+
+    Args:
+        windows: K.
+        f: (K,) their free energies: of a rung's columns each counts with e^-f.
+        balance: (G, K, 3) sums of X . grad w, div X and X . grad u, see `restrained.balance`.
+    """
+    rungs, place = np.unique(windows.row, return_inverse=True)
+    held = windows.column != FREE
+    # A free window is told by its rung's columns already, where there are any.
+    used = held | ~np.isin(windows.row, windows.row[held])
+    log = np.where(used, -f, -np.inf)
+    weight = np.zeros((len(rungs), len(f)))
+    for r in range(len(rungs)):
+        own = place == r
+        weight[r, own] = np.exp(log[own] - logsumexp(log[own]))
+    size = np.maximum(balance[..., 2].mean(axis=0), 1e-30)
+    off = (balance[..., 1] - balance[..., 0]) / size @ weight.T
+    width = np.diff(weight @ windows.mean[:, 0])
+    steps = (off[:, 1:] + off[:, :-1]) / 2 * width
+    total = np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)
+    error = np.std(total, axis=0, ddof=1) / np.sqrt(len(total))
+    return total.mean(axis=0), error
 
 
 def loops(windows: Windows, pairs: np.ndarray) -> csr_array:

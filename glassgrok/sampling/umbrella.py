@@ -42,6 +42,7 @@ from glassgrok.system import System
 
 STAGES = ("cool", "spread", "level", "warm", "windows", "done")
 COOL, SPREAD, LEVEL, WARM, WINDOWS, DONE = STAGES
+FLATTEST = 1e-6  # least share of a parameter in |grad u|² that counts, in units of all alike
 
 
 class Places(NamedTuple):
@@ -75,6 +76,8 @@ class UmbrellaState(NamedTuple):
         uniform: (draws, axes) collective variables at uniform points.
         laying: how far the windows are laid; later they alone, without walkers.
         walkers: Walkers of the windows, in tiles spread over the devices; saved as (K, M).
+        factor: (D,) of each parameter in the field whose divergence gives S'; see
+            `restrained.balance`.
         places: where they are.
         sums: what is kept of them.
         block: blocks done with all windows.
@@ -87,6 +90,7 @@ class UmbrellaState(NamedTuple):
     uniform: np.ndarray
     laying: Laying
     walkers: Walkers
+    factor: np.ndarray
     places: Places
     sums: Sums
     block: int
@@ -152,6 +156,7 @@ BLANK = UmbrellaState(
         rungs=_blank(Rungs), walkers=_blank(Walkers), windows=_blank(Windows)
     ),
     walkers=_blank(Walkers),
+    factor=np.zeros(0),
     places=_blank(Places),
     sums=_blank(Sums),
     block=0,
@@ -273,10 +278,11 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
     start = at_rest(apparatus.flat, columns.laid(laying).position, key)
     rungs = laying.rungs._replace(position=np.zeros(0))
     windows = laying.windows._replace(position=np.zeros((len(laying.windows.row), 0)))
-    pairs = np.zeros(len(plan.pairs))
+    pairs, spread = np.zeros(len(plan.pairs)), _scattered(plan, start)
     return state._replace(
         laying=laying._replace(rungs=rungs, walkers=_blank(Walkers), windows=windows),
-        walkers=_scattered(plan, start),
+        walkers=spread,
+        factor=_factor(apparatus, plan, spread),
         settled=int(np.ceil(apparatus.config.settle * _blocks(apparatus.config))),
         blocks=_blocks(apparatus.config),
         places=Places(
@@ -294,6 +300,16 @@ def _begin_windows(apparatus: Apparatus, state: UmbrellaState, plan: Plan, key) 
             len(apparatus.flat.extras),
         ),
     )
+
+
+def _factor(apparatus: Apparatus, plan: Plan, walkers: Walkers) -> np.ndarray:
+    """(D,) what makes all parameters count alike in the mean force.
+
+    By themselves those of the largest slopes would, and these are the first to be in equilibrium.
+    """
+    shares = plan.devices.gather(apparatus.shares(walkers.position))
+    shares = np.nanmean(shares.astype(np.float64), axis=0)
+    return (1 / np.maximum(shares * len(shares), FLATTEST)).astype(np.float32)
 
 
 def _scattered(plan: Plan, tree):
@@ -318,14 +334,17 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
     held = devices.split(_scattered(plan, restraint))
     friction, step = np.float32(config.friction), np.int32(state.block * config.block)
     walkers, values = apparatus.run(devices.split(state.walkers), held, friction, step)
-    values = _untiled(plan, np.moveaxis(devices.gather(devices.join(values)), 2, 1))
+    factor = devices.share(state.factor)
+    balance = apparatus.balance(walkers, held, factor, step)
+    values, balance = devices.gather((devices.join(values), devices.join(balance)))
+    values, balance = _untiled(plan, (np.moveaxis(values, 2, 1), balance))
     healthy = np.isfinite(values[..., :axes]).all(axis=(2, 3))
     state = state._replace(walkers=devices.join(walkers), block=state.block + 1)
     if not healthy.all():
         stop_where_too_many_are_lost(healthy, restraint)
         walkers, rescued = _rescued(plan, state, healthy), int((~healthy).sum())
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
-    _count(config, state, plan, values, healthy)
+    _count(config, state, plan, values, balance, healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
         given = plan.windows, state.uniform, plan.pairs, plan.cells, state.sums
         absolute.examine(*given, list(range(config.groups)))
@@ -334,8 +353,10 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
     return state._replace(places=places, stage=STAGES.index(stage))
 
 
-def _count(config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, healthy) -> None:
-    """Add the values of a block that has been done, unless it is one to settle in.
+def _count(
+    config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, balance, healthy
+) -> None:
+    """Add what a block that has been done gave, unless it is one to settle in.
 
     A run that is given more steps later has them in its second half.
     """
@@ -348,8 +369,10 @@ def _count(config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, hea
     def add(group: int) -> None:
         for m in range(group * config.copies, (group + 1) * config.copies):
             if whole[m]:
-                seen = values[holder[:, m], m]
+                seen, both = values[holder[:, m], m], balance[holder[:, m], m]
                 state.sums.add(plan.windows, plan.pairs, plan.cells, seen, half, group)
+                known = np.isfinite(both).all(axis=1, keepdims=True)
+                state.sums.balance[group] += np.where(known, both, 0.0)
 
     # A group's sums are its own, and NumPy lets other threads work.
     with ThreadPoolExecutor(cores()) as pool:

@@ -428,6 +428,8 @@ def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
         column=np.full(5, -1), dt=many[:, 0], free_energy=each, free_energy_error=0 * each + 0.1,
         integral=each + 0.05, integral_error=0 * each + 0.1,
         curl=rng.normal(size=200) / 5, curl_error=np.full(200, 0.2),
+        divergence=np.append(0.0, rng.normal(size=4) / 5),
+        divergence_error=np.append(0.0, np.full(4, 0.2)),
         pairs=np.array([[0, 1], [1, 2]]),
         overlap=np.array([0.2, 0.3]), weakest=0.2, accepted=np.array([0.3, 0.4]),
         trips=np.zeros(len(grid.axes), int), rescued=0,
@@ -467,6 +469,8 @@ def test_windows_that_agree_are_converged():
         ({"integral": np.linspace(0, 40, 5) + 2}, "integral"),
         ({"curl": np.append(np.zeros(199), 3.0)}, "curl"),
         ({"curl_error": np.append(np.full(199, 0.2), np.nan)}, "curl"),
+        ({"divergence": np.linspace(0, 4, 5)}, "divergence"),
+        ({"divergence_error": np.append(0.0, np.full(4, np.nan))}, "divergence"),
     ],
 )
 def test_each_defect_of_windows_is_seen(defect, name):
@@ -481,6 +485,14 @@ def test_windows_without_columns_have_no_loops():
     (found,) = (check for check in checks if check.name == "curl")
     assert found.passed
     assert "no loops" in found.found
+
+
+def test_an_error_of_the_mean_force_that_is_known_and_small_is_let_pass():
+    small = {"divergence": np.linspace(0, 0.19, 5), "divergence_error": np.full(5, 1e-3)}
+    checks = convergence(windows(np.random.default_rng(0), **small)).checks
+    (found,) = (check for check in checks if check.name == "divergence")
+    assert found.passed
+    assert "S at rung 4 of 5 is +0.19 ± 0.001 nats off" in found.found
 
 
 def test_witnesses_from_which_nothing_follows_are_told_of():

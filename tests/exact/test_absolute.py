@@ -11,6 +11,9 @@ from exact_systems import DIRECTIONS, PLANE, designed_case, designed_entropy
 from scipy.special import erf, logsumexp
 
 import glassgrok as gg
+from glassgrok.analysis import convergence
+from glassgrok.dynamics import thermal_drift
+from glassgrok.engine import restrained
 from glassgrok.sampling import umbrella
 
 KEY = jax.random.key(0)
@@ -84,6 +87,58 @@ def test_integration_along_the_windows_agrees():
     found = run(10, 4000).umbrella
     off = found.integral - found.free_energy
     assert (np.abs(off) < 5 * found.integral_error + 0.02).all()
+
+
+# --- the mean force as a divergence ---------------------------------------------------------------
+
+
+def uneven(ratio: float, steps: int, rung_steps: int):
+    """20 parameters, half of them stiffer by a ratio, and by how much S is wrong."""
+    stiff = jnp.where(jnp.arange(20) < 10, ratio, 1.0)
+    system = gg.System(
+        lambda key: jax.random.normal(key, (20,)) / 10,
+        lambda x: (jnp.log(jnp.sum(stiff * x**2) / 2),),
+        gg.Box(1.0),
+    )
+    grid = gg.Grid(gg.Axis("u", -4.0, -0.75, 13))  # where the ball lies in the box
+    config = gg.UmbrellaConfig(
+        groups=8, steps=steps, rung_steps=rung_steps, omega_dt=0.2, patience=0, block=25
+    )
+    found = gg.umbrella(system, grid, config, KEY)
+    wrong = found.entropy - between(20, grid.axes[0].edges) + 10 * log(ratio) / 2
+    (check,) = (c for c in convergence(found).checks if c.name == "divergence")
+    return found, wrong, check
+
+
+def test_in_equilibrium_the_divergence_agrees_with_the_restraints():
+    found, wrong, check = uneven(1.0, steps=2000, rung_steps=400)
+    off, error = found.umbrella.divergence[1:], found.umbrella.divergence_error[1:]
+    assert check.passed
+    assert error.max() < 0.02 * abs(found.entropy[0])
+    assert (np.abs(off) < 5 * error).all()
+    assert (np.abs(wrong) < 5 * found.entropy_error).all()
+
+
+def test_walkers_that_are_too_hot_are_seen(monkeypatch):
+    """<X . grad w> = T <div X>, so at T = 1.05 S is wrong by a twentieth of itself."""
+
+    def hot(x, v, noise, dt, friction, kT, domain):
+        return thermal_drift(x, v, noise, dt, friction, 1.05 * kT, domain)
+
+    monkeypatch.setattr(restrained, "thermal_drift", hot)
+    found, wrong, check = uneven(1.0, steps=2000, rung_steps=400)
+    assert not check.passed
+    off, error = found.umbrella.divergence[-1], found.umbrella.divergence_error[-1]
+    assert abs(off + 0.05 * found.entropy[0]) < 5 * error
+    assert wrong[0] < -5 * found.entropy_error[0]
+
+
+def test_walkers_that_are_dragged_are_seen():
+    """Stiff parameters are in equilibrium long before those that S hangs on as much."""
+    found, wrong, check = uneven(1e4, steps=500, rung_steps=100)
+    assert wrong[0] < -10 * found.entropy_error[0]
+    assert not check.passed
+    assert found.umbrella.divergence[-1] > 10 * found.umbrella.divergence_error[-1]
 
 
 HEIGHT, WIDTH = 20.0, 0.1  # of the barrier between the basins

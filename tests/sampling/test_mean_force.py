@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from glassgrok.analysis.convergence import _curl
-from glassgrok.sampling.mean_force import Moments, forces, loops
+from glassgrok.sampling.mean_force import Moments, divergence, forces, loops
 from glassgrok.sampling.windows import FREE, Windows, neighbours
 
 SLOPE, CURVED, MIXED = np.array([40.0, 3.0]), 60.0, 8.0
@@ -102,6 +102,24 @@ def test_in_equilibrium_integrals_are_exact_and_loops_close():
     assert np.abs(off).max() < stats.t.ppf(1 - 3e-7, GROUPS - 1)  # z < 5
     assert _curl(found, GROUPS).passed
     assert np.sqrt(np.mean(found.curl_error[:-COLUMNS] ** 2)) < 0.1
+
+
+def test_what_the_divergence_adds_is_integrated_down_and_each_column_counts_with_its_volume():
+    """1 nat per unit of u less than the restraints say, 3 in the column that holds nothing."""
+    windows = laid()
+    f = np.where(windows.column == 0, 60.0, 0.0)  # e^-60 of the volume
+    each = np.where(windows.column == 0, 3.0, np.where(windows.column == FREE, 5.0, 1.0))
+    each[windows.row < 2] = 1.0  # where there are no columns free ones count
+    size = 2.0 + RANDOM.random(len(each))  # <X . grad u>
+    forces = np.stack([40 * size, (40 - each) * size, size], axis=-1)
+    noise = RANDOM.normal(size=(GROUPS, len(each)))
+    sums = np.repeat(forces[None], GROUPS, axis=0)
+    sums[..., 1] += noise - noise.mean(0)
+    off, error = divergence(windows, f, sums)
+    u = np.array([windows.mean[(windows.row == r) & (f < 60), 0].mean() for r in range(ROWS)])
+    assert off == pytest.approx(u[0] - u, abs=0.05)
+    assert off[0] == error[0] == 0
+    assert (np.diff(error[1:]) > -0.05).all()
 
 
 @pytest.mark.parametrize(
