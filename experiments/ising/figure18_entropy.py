@@ -59,8 +59,8 @@ QUICK = gg.UmbrellaConfig(
     columns=4, draws=256, sweepers=1, patience=0, omega_dt=0.1,
 )  # fmt: skip
 CPU = gg.UmbrellaConfig(
-    groups=6, witnesses=2, steps=1000, block=50, rung_steps=800, spread_steps=1000,
-    level_steps=200, columns=8, spread=2.0, omega_dt=0.2, lag=0.3, patience=1, sweepers=2,
+    groups=6, witnesses=2, steps=400, block=25, rung_steps=1000, spread_steps=1000,
+    level_steps=200, columns=6, spread=2.5, omega_dt=0.4, lag=0.3, patience=1, sweepers=4,
 )  # fmt: skip
 PAPER = gg.UmbrellaConfig(
     groups=8, copies=8, witnesses=2, steps=8000, block=100, rung_steps=4000, spread_steps=8000,
@@ -68,7 +68,7 @@ PAPER = gg.UmbrellaConfig(
 )  # fmt: skip
 SIZES = {
     "quick": Size(4, 5, 10, (4, 4), 40, 0.5, (6, 5), QUICK),
-    "cpu": Size(4, 150, 100, (12, 12), 5000, -3.0, (20, 16), CPU),
+    "cpu": Size(4, 150, 100, (12, 12), 5000, -2.75, (19, 16), CPU),
     "paper": Size(8, 100, 400, (16, 16), 20_000, -6.0, (40, 20), PAPER),
 }
 RATE = 3e-3  # learning rate of the trained networks
