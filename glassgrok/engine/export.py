@@ -13,7 +13,7 @@ from glassgrok.engine.checkpoint import Checkpoints
 from glassgrok.engine.flat import flatten
 
 TILE = 64  # networks evaluated at once
-POSITION = ".walkers.position"
+POSITION, WINDOW = ".walkers.position", ".places.window"
 
 
 class Networks(NamedTuple):
@@ -74,24 +74,45 @@ def networks(path: Path, u: float, a: float, count: int) -> Networks:
     return Networks(jax.tree.map(np.asarray, params), values[chosen], group[chosen], step)
 
 
+def window_walkers(path: Path, config: configs.Config) -> np.ndarray:
+    """(K, M, D) where a run's walkers are in each umbrella window, without the witnesses.
+
+    Those of a group, `copies`, lie side by side.
+
+    Raises:
+        ValueError: the run has no walkers in windows yet.
+    """
+    found = _sampled(path)
+    many = config.umbrella.groups * config.umbrella.copies
+    held = np.argsort(found.tree[WINDOW], axis=0)[:, :many]
+    return np.take_along_axis(found.tree[POSITION][:, :many], held[..., None], axis=0)
+
+
 def _walkers(path: Path, config: configs.Config) -> tuple[np.ndarray, np.ndarray, int]:
     """(n, D) positions in the last checkpoint, (n,) groups, and its step."""
+    found = _sampled(path)
+    position = found.tree[POSITION]
+    if config.umbrella is None:  # tiles x walkers of a tile
+        group = np.repeat(np.arange(len(position)) % config.sampler.groups, position.shape[1])
+    else:  # windows x walkers of the groups, without the witnesses, which are not in equilibrium
+        own = np.repeat(np.arange(config.umbrella.groups), config.umbrella.copies)
+        position = position[:, : len(own)]
+        group = np.tile(own, len(position))
+    return position.reshape(-1, position.shape[-1]), group, found.step
+
+
+def _sampled(path: Path):
+    """The last checkpoint, if walkers sample there."""
     where = path / folders.CHECKPOINTS / "sample"
     found = None
     if where.is_dir():
         with Checkpoints(where, keep=None) as checkpoints:
             found = checkpoints.latest()
-    position = found.tree.get(POSITION, np.zeros(0)) if found else np.zeros(0)
-    if not position.size:
+    if not found or not found.tree.get(POSITION, np.zeros(0)).size:
         raise ValueError(
             f"{path} has no walkers that sample yet; go on with 'glassgrok resume {path}'."
         )
-    if config.umbrella is None:  # tiles x walkers of a tile
-        group = np.repeat(np.arange(len(position)) % config.sampler.groups, position.shape[1])
-    else:  # windows x groups, without the witnesses, which are not in equilibrium
-        position = position[:, : config.umbrella.groups]
-        group = np.tile(np.arange(position.shape[1]), len(position))
-    return position.reshape(-1, position.shape[-1]), group, found.step
+    return found
 
 
 def write(path: Path, found: Networks) -> None:

@@ -6,14 +6,20 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+import relaxation
 from runs import WINDOWS, WITH_WINDOWS, stop_at
+from scripts import written
 from watched import differing
 
 from glassgrok import cli
+from glassgrok.config import build_grid, build_system
 from glassgrok.engine import folder as folders
 from glassgrok.engine import warm
+from glassgrok.engine.export import window_walkers
+from glassgrok.engine.flat import flatten
 from glassgrok.engine.run import Stopped, finished, run
 from glassgrok.landscape import Landscape
 
@@ -48,6 +54,43 @@ def test_stopped_in_every_stage_the_result_is_the_same(uninterrupted, tmp_path):
         assert (stop.value.stage, stop.value.signal) == (stage, number)
     run(folder, WITH_WINDOWS, resume=True)
     assert differing(uninterrupted, folder) == []
+
+
+def test_walkers_are_found_in_their_windows(uninterrupted):
+    """At 8 widths of the restraint at most, and those of other windows would be at hundreds."""
+    found = Landscape.load(uninterrupted / "landscape.nc").umbrella
+    position = window_walkers(uninterrupted, WITH_WINDOWS)
+    assert position.shape[:2] == (len(found.row), 4)
+    flat = flatten(build_system(WITH_WINDOWS), build_grid(WITH_WINDOWS), jax.random.key(0))
+    u = jax.vmap(jax.vmap(lambda x: flat.observe(x)[0][0]))(position)
+    away = np.abs(np.asarray(u) - found.mean[:, :1]) * np.sqrt(found.stiffness[:, :1])
+    assert away.max() < 8
+
+
+def test_windows_are_held_for_longer(uninterrupted, tmp_path, capsys):
+    options = relaxation.Options((uninterrupted,), 300, (1.0, 2.0), 2, 1, tmp_path)
+    relaxation.main(options)
+    found, text = written(tmp_path, "relaxation", "cpu")
+    one, two = found["runs"]
+    assert [one["omega_dt"], two["omega_dt"]] == [WINDOWS.omega_dt, 2 * WINDOWS.omega_dt]
+    assert np.shape(one["slope"]) == (6, 2)
+    assert one["u"][0] > one["u"][1]
+    assert "S is too low by" in text
+    assert "nats too low" in capsys.readouterr().out
+
+
+def test_what_falls_is_integrated_from_low_u_to_high():
+    """S' falls by 2 at u = -4 and by 1 at u = 0, in all groups alike: 6 nats."""
+    slopes = np.tile([10.0, 20.0], (6, 3, 1))
+    slopes[-1] -= [1, 2]
+    assert relaxation.told(slopes, np.array([0.0, -4.0]))["too_low"] == [6.0, 0.0]
+
+
+def test_runs_without_windows_cannot_be_held(whole, tmp_path):
+    with pytest.raises(ValueError, match="was not sampled with umbrella windows"):
+        relaxation.main(relaxation.Options((whole,), out=tmp_path))
+    with pytest.raises(ValueError, match="--steps must be at least 300"):
+        relaxation.Options((whole,), steps=200)
 
 
 def test_nothing_but_more_steps_may_be_changed(uninterrupted):
