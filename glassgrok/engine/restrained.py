@@ -37,13 +37,14 @@ def look(flat: FlatSystem) -> Callable:
 
 
 def balance(flat: FlatSystem) -> Callable:
-    """Both forms of the mean force along u, at each walker.
+    """Both forms of the mean force, at each walker.
 
     In equilibrium <X . grad w> = <div X> for any vector field X without flux through the walls, w
     the restraint (den Otter & Briels 1998; of X = grad w the temperature of Butler et al. 1998).
     Here X = D c grad u, c a factor for each parameter and D what makes it vanish at the walls:
-    divided by <X . grad u> both sides are S'. The divergence by one random sign vector z, z . J z
-    (Hutchinson).
+    where u alone is held both sides, divided by <X . grad u>, are S'. The divergence by one random
+    sign vector z (Hutchinson), z . (X(x + z dt/2) - X(x - z dt/2))/dt: a difference, as where ReLUs
+    switch grad u jumps, and a derivative would miss what that adds.
 
     Returns:
         (walkers, restraints, c, step) -> (tiles, tile, 3): X . grad w, div X and X . grad u.
@@ -57,14 +58,19 @@ def balance(flat: FlatSystem) -> Callable:
 
         def field(y):
             values, pull, _ = jax.vjp(flat.observe, y, has_aux=True)
-            slope = pull(jnp.zeros_like(values).at[0].set(1.0))[0]
-            return domain.without_flux(y, factor * slope), (slope, values)
+            slope = domain.tangent(y, pull(jnp.zeros_like(values).at[0].set(1.0))[0])
+            return domain.without_flux(y, factor * slope), slope, values, pull
 
         signs = domain.tangent(x, jax.random.rademacher(key, x.shape, x.dtype))
-        along, turned, (slope, values) = jax.jvp(field, (x,), (signs,), has_aux=True)
-        pull = jax.vjp(flat.observe, x, has_aux=True)[1]
+
+        def flow(direction):  # a drift, as it knows walls and curvature
+            y, v = domain.drift(x, direction, restraint.dt / 2)
+            return jnp.vdot(v, field(y)[0])
+
+        along, slope, values, pull = field(x)
         rise = pull(restraint.stiffness * (values - restraint.center))[0]
-        products = jnp.vdot(along, rise), jnp.vdot(signs, turned), jnp.vdot(along, slope)
+        turned = (flow(signs) + flow(-signs)) / restraint.dt
+        products = jnp.vdot(along, rise), turned, jnp.vdot(along, slope)
         return jnp.stack(products)
 
     run = jax.vmap(one, in_axes=(0, 0, None, None))
@@ -77,7 +83,7 @@ def shares(flat: FlatSystem) -> Callable:
     """(tiles, tile, D) positions -> (tiles, D) mean share of each parameter in |grad u|²."""
 
     def one(x):
-        slope = jax.grad(lambda y: flat.observe(y)[0][0])(x)
+        slope = flat.domain.tangent(x, jax.grad(lambda y: flat.observe(y)[0][0])(x))
         return slope**2 / jnp.maximum(jnp.sum(slope**2), 1e-30)
 
     return lambda positions: jax.lax.map(lambda tile: jax.vmap(one)(tile).mean(0), positions)

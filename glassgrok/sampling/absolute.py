@@ -156,7 +156,8 @@ def estimate(
     bins = cells.bins(grid, np.arange(len(counts)))
     visits = np.bincount(bins[bins >= 0], counts[bins >= 0], grid.size).astype(np.int64)
     extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
-    off, off_error = divergence(windows, said.solved.f[1:], sums.balance[members[first]])
+    mean, balance = values / size[:, None], sums.balance[members[first]]
+    off, off_error = divergence(windows, mean, said.solved.f[1:], balance)
     means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
     return Landscape(
         grid=grid,
@@ -175,7 +176,7 @@ def estimate(
             witness_starts=np.array(starts[len(members[first]) :], dtype=object),
             center=windows.center,
             stiffness=windows.stiffness,
-            mean=values / size[:, None],
+            mean=mean,
             row=windows.row,
             column=windows.column,
             dt=windows.dt,

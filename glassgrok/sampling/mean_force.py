@@ -82,30 +82,36 @@ def rises(windows: Windows, pairs: np.ndarray, gap: np.ndarray) -> np.ndarray:
 
 
 def divergence(
-    windows: Windows, f: np.ndarray, balance: np.ndarray
+    windows: Windows, mean: np.ndarray, f: np.ndarray, balance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(R,) nats that S at each rung would be higher by with the divergence form, and errors.
 
     Both forms of S' are the same in equilibrium at the temperature 1, whatever the restraint is.
     Walkers that are dragged, or that too large a time step heats, do not balance them.
 
+    Columns of a rung count with what S(u, A), e^(w - f) at their means, has at one u.
+
     Args:
         windows: K.
-        f: (K,) their free energies: of a rung's columns each counts with e^-f.
+        mean: (K, axes) of the collective variables in each.
+        f: (K,) free energies.
         balance: (G, K, 3) sums of X . grad w, div X and X . grad u, see `restrained.balance`.
     """
     rungs, place = np.unique(windows.row, return_inverse=True)
     held = windows.column != FREE
     # A free window is told by its rung's columns already, where there are any.
     used = held | ~np.isin(windows.row, windows.row[held])
-    log = np.where(used, -f, -np.inf)
+    u, slope = mean[:, 0], windows.stiffness[:, 0] * (mean[:, 0] - windows.center[:, 0])
+    felt = windows.potential(np.arange(len(f)), mean[:, None])[:, 0]
     weight = np.zeros((len(rungs), len(f)))
     for r in range(len(rungs)):
-        own = place == r
-        weight[r, own] = np.exp(log[own] - logsumexp(log[own]))
-    size = np.maximum(balance[..., 2].mean(axis=0), 1e-30)
-    off = (balance[..., 1] - balance[..., 0]) / size @ weight.T
-    width = np.diff(weight @ windows.mean[:, 0])
+        own = (place == r) & used
+        log = felt[own] - f[own] - slope[own] * (u[own] - u[own].mean())
+        weight[r, own] = np.exp(log - logsumexp(log))
+    size = balance[..., 2].mean(axis=0)
+    size = np.where(size > 0, size, np.nan)  # nothing follows where no walker has a slope
+    off = np.where(used, (balance[..., 1] - balance[..., 0]) / size, 0.0) @ weight.T
+    width = np.diff(weight @ u)
     steps = (off[:, 1:] + off[:, :-1]) / 2 * width
     total = np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)
     error = np.std(total, axis=0, ddof=1) / np.sqrt(len(total))

@@ -308,7 +308,9 @@ def _factor(apparatus: Apparatus, plan: Plan, walkers: Walkers) -> np.ndarray:
     By themselves those of the largest slopes would, and these are the first to be in equilibrium.
     """
     shares = plan.devices.gather(apparatus.shares(walkers.position))
-    shares = np.nanmean(shares.astype(np.float64), axis=0)
+    # Of whole tiles: what fills the last ones depends on the number of devices.
+    whole = len(plan.windows.row) * plan.walkers // plan.tile
+    shares = np.nanmean(shares[:whole].astype(np.float64), axis=0)
     return (1 / np.maximum(shares * len(shares), FLATTEST)).astype(np.float32)
 
 

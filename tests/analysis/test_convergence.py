@@ -471,6 +471,8 @@ def test_windows_that_agree_are_converged():
         ({"curl_error": np.append(np.full(199, 0.2), np.nan)}, "curl"),
         ({"divergence": np.linspace(0, 4, 5)}, "divergence"),
         ({"divergence_error": np.append(0.0, np.full(4, np.nan))}, "divergence"),
+        ({"divergence": np.append(np.zeros(4), np.nan)}, "divergence"),
+        ({"divergence_error": np.append(0.0, np.full(4, 50.0))}, "divergence"),  # knows nothing
     ],
 )
 def test_each_defect_of_windows_is_seen(defect, name):
@@ -492,7 +494,7 @@ def test_an_error_of_the_mean_force_that_is_known_and_small_is_let_pass():
     checks = convergence(windows(np.random.default_rng(0), **small)).checks
     (found,) = (check for check in checks if check.name == "divergence")
     assert found.passed
-    assert "S at rung 4 of 5 is +0.19 ± 0.001 nats off" in found.found
+    assert "S at rung 5 of 5 is -0.19 ± 0.001 nats off" in found.found
 
 
 def test_witnesses_from_which_nothing_follows_are_told_of():

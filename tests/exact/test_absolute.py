@@ -106,8 +106,7 @@ def uneven(ratio: float, steps: int, rung_steps: int):
     )
     found = gg.umbrella(system, grid, config, KEY)
     wrong = found.entropy - between(20, grid.axes[0].edges) + 10 * log(ratio) / 2
-    (check,) = (c for c in convergence(found).checks if c.name == "divergence")
-    return found, wrong, check
+    return found, wrong, divergence_check(found)
 
 
 def test_in_equilibrium_the_divergence_agrees_with_the_restraints():
@@ -139,6 +138,53 @@ def test_walkers_that_are_dragged_are_seen():
     assert wrong[0] < -10 * found.entropy_error[0]
     assert not check.passed
     assert found.umbrella.divergence[-1] > 10 * found.umbrella.divergence_error[-1]
+
+
+def divergence_check(found: gg.Landscape):
+    (check,) = (c for c in convergence(found).checks if c.name == "divergence")
+    return check
+
+
+def test_where_the_gradient_jumps_the_divergence_agrees():
+    """u = ln sum |x_i|, whose gradient is constant but for its jumps: (e^u)^d/d! of the box."""
+    system = gg.System(
+        lambda key: jax.random.normal(key, (20,)) / 10,
+        lambda x: (jnp.log(jnp.sum(jnp.abs(x))),),
+        gg.Box(1.0),
+    )
+    grid = gg.Grid(gg.Axis("u", -1.0, 0.0, 8))
+    config = gg.UmbrellaConfig(groups=8, steps=2000, rung_steps=400, omega_dt=0.1, block=25)
+    found = gg.umbrella(system, grid, config, KEY)
+    edges = 20 * grid.axes[0].edges - lgamma(21)
+    exact = edges[1:] + np.log1p(-np.exp(edges[:-1] - edges[1:]))
+    assert (np.abs(found.entropy - exact) < 5 * found.entropy_error).all()
+    off, error = found.umbrella.divergence[1:], found.umbrella.divergence_error[1:]
+    assert divergence_check(found).passed
+    assert error.max() < 0.05 * abs(found.entropy[0])
+    assert (np.abs(off) < 5 * error).all()
+
+
+@pytest.mark.parametrize("heat", [1.0, 1.2])
+def test_on_a_sphere_the_divergence_agrees_unless_walkers_are_hot(monkeypatch, heat):
+    """Where grad u points outwards more than along the sphere."""
+
+    def hot(x, v, noise, dt, friction, kT, domain):
+        return thermal_drift(x, v, noise, dt, friction, heat * kT, domain)
+
+    monkeypatch.setattr(restrained, "thermal_drift", hot)
+    stiff = jnp.linspace(1.0, 100.0, 20)
+    system = gg.System(
+        lambda key: jax.random.normal(key, (20,)) / 10,
+        lambda x: (jnp.log(jnp.sum(stiff * x**2)),),
+        gg.Shell(1.0),
+    )
+    grid = gg.Grid(gg.Axis("u", 2.5, 4.0, 8))
+    config = gg.UmbrellaConfig(groups=8, steps=2000, rung_steps=400, omega_dt=0.2, block=25)
+    found = gg.umbrella(system, grid, config, KEY)
+    off, error = found.umbrella.divergence[-1], found.umbrella.divergence_error[-1]
+    assert error < 0.05 * abs(found.entropy[0])
+    assert abs(off + (heat - 1) * found.entropy[0]) < 5 * error + 0.1  # from the first rung on
+    assert divergence_check(found).passed == (heat == 1)
 
 
 HEIGHT, WIDTH = 20.0, 0.1  # of the barrier between the basins
