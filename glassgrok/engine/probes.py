@@ -152,7 +152,8 @@ def thermometer(flat: FlatSystem, grid: Grid) -> Callable:
     For any vector field w without flux through the walls <w . grad V> = T <div w> in the canonical
     ensemble of temperature T (Butler et al. 1998; Rugh 1997). Here w = phi(u) D grad V, with phi
     one of `quarters` and D what makes it vanish at the walls; the divergence by one random sign
-    vector z, z . J z (Hutchinson).
+    vector z (Hutchinson), z . (w(x + z dt/2) - w(x - z dt/2))/dt: a difference, as where ReLUs
+    switch grad V jumps, and a derivative would miss what that adds.
 
     Returns:
         (walkers, drive, step) -> (tiles, tile, 2, 4): w . grad V and div w of each walker.
@@ -164,17 +165,17 @@ def thermometer(flat: FlatSystem, grid: Grid) -> Callable:
         key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
         key = jax.random.fold_in(key, SIGNS)
 
-        def field(y):
+        def along(y, direction):
             slope, u = gradient(y)
-            return domain.without_flux(y, slope), (slope, u)
+            return quarters(axis, u) * jnp.vdot(domain.without_flux(y, slope), direction(slope))
+
+        def flow(direction):  # a drift, as it knows walls and curvature
+            y, v = domain.drift(x, direction, drive.dt / 2)
+            return along(y, lambda _: v)
 
         signs = domain.tangent(x, jax.random.rademacher(key, x.shape, x.dtype))
-        w, turned, (slope, u) = jax.jvp(field, (x,), (signs,), has_aux=True)
-        rise = jnp.vdot(jax.grad(lambda y: flat.observe(y)[0][0])(x), w)
-        share, growth = jax.jvp(lambda u: quarters(axis, u), (u,), (jnp.ones_like(u),))
-        return jnp.stack(
-            [share * jnp.vdot(w, slope), share * jnp.vdot(signs, turned) + growth * rise]
-        )
+        turned = (flow(signs) + flow(-signs)) / drive.dt
+        return jnp.stack([along(x, lambda slope: slope), turned])
 
     def many(walkers: Walkers, drive: Drive, step):
         run = jax.vmap(one, in_axes=(0, 0, None, None))

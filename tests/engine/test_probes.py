@@ -103,13 +103,18 @@ def test_the_quarters_share_every_inner_point():
         np.testing.assert_allclose(quarters(axis, jnp.float32(beyond)), 0, atol=1e-5)
 
 
-def measured(domain, points, slope=5.0, size=10, center=0.0):
+SHORT = np.float32(1e-3)  # time step
+
+
+def distance(x):
+    """u = ln |x|."""
+    return (jnp.log(jnp.sum(x**2)) / 2,)
+
+
+def measured(domain, points, slope=5.0, size=10, observe=distance, dt=SHORT):
     """Temperatures of V = slope u at points distributed as exp(-V / T)."""
-    system = System(
-        lambda key: jnp.ones(size) / 3, lambda x: (jnp.log(jnp.sum((x - center) ** 2)) / 2,), domain
-    )
-    flat = flatten(system, LINE, KEY)
-    drive = drive_of(LINE, slope * LINE.axes[0].centers)
+    flat = flatten(System(lambda key: jnp.ones(size) / 3, observe, domain), LINE, KEY)
+    drive = drive_of(LINE, slope * LINE.axes[0].centers, dt=np.float32(dt))
     keys = jax.random.key_data(jax.random.split(KEY, len(points)))
     walkers = Walkers(points.reshape(100, -1, size), None, keys.reshape(100, -1, 2))
     heat = np.asarray(jax.jit(thermometer(flat, LINE))(walkers, drive, 0), np.float64)
@@ -124,6 +129,21 @@ def in_the_ball(temperature, count=40_000, size=10, slope=5.0):
     radius = (low + random.random(count) * (high - low)) ** (1 / power)
     x = random.normal(size=(count, size))
     return (x / np.linalg.norm(x, axis=1, keepdims=True) * radius[:, None]).astype(np.float32)
+
+
+def test_the_temperature_where_the_gradient_jumps():
+    """u = ln sum |x_i|: density r^(size - 1 - slope), directions uniform over the faces."""
+    points = in_the_ball(1.0)
+    radius = np.linalg.norm(points, axis=1, keepdims=True)
+    random = np.random.default_rng(1)
+    x = random.exponential(size=points.shape) * random.choice([-1, 1], size=points.shape)
+    x *= radius / np.abs(x).sum(axis=1, keepdims=True)
+    # Of a shorter step few see a jump, and these see much of it.
+    found, error = measured(
+        Free(), x.astype(np.float32), observe=lambda x: (jnp.log(jnp.sum(jnp.abs(x))),), dt=0.02
+    )
+    assert error[-1] < 0.05
+    assert abs(found[-1] - 1) < 5 * error[-1]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.1])
@@ -150,10 +170,10 @@ def box_points(count=400_000, size=4, slope=2.0, temperature=1.0):
 def test_the_temperature_between_walls():
     """The walls cut the well; without the factor that vanishes there T would be wrong."""
     points = box_points()
-    found, error = measured(Box(1.0), points, slope=2.0, size=4, center=0.4)
+    found, error = measured(Box(1.0), points, 2.0, 4, lambda x: distance(x - 0.4))
     assert error[2:].max() < 0.03
     assert (np.abs(found - 1)[2:] < 5 * error[2:]).all()
-    naive, _ = measured(Free(), points, slope=2.0, size=4, center=0.4)
+    naive, _ = measured(Free(), points, 2.0, 4, lambda x: distance(x - 0.4))
     assert np.abs(naive - 1)[2:].max() > 10 * error[2:].max()
 
 
@@ -174,12 +194,16 @@ def test_the_temperature_on_the_shell():
     flat = flatten(system, line, KEY)
     keys = jax.random.key_data(jax.random.split(KEY, len(points))).reshape(100, -1, 2)
     walkers = Walkers(points.reshape(100, -1, size), None, keys)
-    heat = jax.jit(thermometer(flat, line))(walkers, drive_of(line, slope * axis.centers), 0)
+    heat = jax.jit(thermometer(flat, line))(
+        walkers, drive_of(line, slope * axis.centers, dt=SHORT), 0
+    )
     found, error = temperatures(np.asarray(heat, np.float64).sum(axis=1))
     assert error[:3].max() < 0.05
     assert (np.abs(found - 1)[:3] < 5 * error[:3]).all()
     # negative control: of points at T = 1 under a V 20 % steeper it says 1.2
-    heat = jax.jit(thermometer(flat, line))(walkers, drive_of(line, 1.2 * slope * axis.centers), 0)
+    heat = jax.jit(thermometer(flat, line))(
+        walkers, drive_of(line, 1.2 * slope * axis.centers, dt=SHORT), 0
+    )
     found, error = temperatures(np.asarray(heat, np.float64).sum(axis=1))
     assert (np.abs(found - 1.2)[:3] < 5 * error[:3]).all()
     assert found[1] - 1 > 4 * error[1]
