@@ -32,7 +32,6 @@ from glassgrok.sampling import apparatus as held
 from glassgrok.sampling.windows import FREE
 
 BLOCK = 25
-LIKELY = 2.0  # nats of free energy above a rung's best column: where its volume is
 PARTS = 6  # of the time
 
 
@@ -102,16 +101,16 @@ def chosen(options: Options, found: Umbrella, position: np.ndarray) -> Chosen:
     return Chosen(index, u, np.moveaxis(position[index.ravel()], 1, 0))
 
 
-def relaxed(options: Options, config: configs.Config, found: Umbrella, which: Chosen, factor):
-    """S' of each group at each place in each part of the time, and walker-steps/s.
-
-    Returns:
-        (PARTS, groups, places) S', and the rate.
-    """
-    steps = round(options.steps / factor / PARTS / BLOCK) * BLOCK
-    quick = replace(config.umbrella, block=BLOCK, steps=max(config.umbrella.steps, 10 * BLOCK))
+def programs(config: configs.Config) -> held.Apparatus:
+    """What holds a run's walkers, in short blocks."""
     job = prepare(config)
-    apparatus = held.build(job.system, job.grid, quick, jax.random.key(0))
+    short = replace(config.umbrella, block=BLOCK, steps=max(config.umbrella.steps, 10 * BLOCK))
+    return held.build(job.system, job.grid, short, jax.random.key(0))
+
+
+def relaxed(options: Options, apparatus: held.Apparatus, found: Umbrella, which: Chosen, factor):
+    """(PARTS, groups, places) S' of each group at each place in each part of the time."""
+    steps = round(options.steps / factor / PARTS / BLOCK) * BLOCK
     many, count = which.position.shape[:2]
     center, stiffness, dt = (
         np.broadcast_to(array[which.index.ravel()], (many, count, *array.shape[1:]))
@@ -119,15 +118,14 @@ def relaxed(options: Options, config: configs.Config, found: Umbrella, which: Ch
     )
     restraint = Restraint(*(a.astype(np.float32) for a in (center, stiffness, dt)))
     walkers = held.at_rest(apparatus.flat, which.position, jax.random.key(1))
-    step, slopes, began = 0, [], time.perf_counter()
+    step, slopes = 0, []
     for _ in range(PARTS):
         walkers, values, step = held.hold(apparatus, walkers, restraint, steps, step)
         u = np.nanmean(values[..., 0].astype(np.float64), axis=1)
         each = stiffness[..., 0] * (u - center[..., 0])
-        each = each.reshape(config.umbrella.groups, -1, *which.index.shape)
+        each = each.reshape(apparatus.config.groups, -1, *which.index.shape)
         slopes.append(each.mean(axis=(1, 3)))
-    rate = step * many * count / (time.perf_counter() - began)
-    return np.array(slopes), rate
+    return np.array(slopes)
 
 
 def told(slopes: np.ndarray, u: np.ndarray) -> dict:
@@ -152,15 +150,17 @@ def of_run(options: Options, path: Path) -> Iterator[dict]:
     if found is None:
         raise ValueError(f"{path} was not sampled with umbrella windows; give a run that was.")
     which = chosen(options, found, window_walkers(path, config))
+    apparatus = programs(config)
     for factor in options.factors:
-        slopes, rate = relaxed(options, config, found, which, factor)
+        began = time.perf_counter()
+        slopes = relaxed(options, apparatus, found, which, factor)
         record = {
             "run": path.name,
             "factor": factor,
             "omega_dt": config.umbrella.omega_dt * factor,
             "steps": options.steps,
             "u": which.u.round(3).tolist(),
-            "walker_steps_per_second": round(rate),
+            "seconds": round(time.perf_counter() - began, 1),
         }
         record |= told(slopes, which.u)
         print(
@@ -216,17 +216,14 @@ def draw(records: list[dict]):
         place.axhline(1, color="black", linewidth=0.6)
         place.set(title=name, xlabel="time, in steps of the run's own time step")
     axes[0, 0].set(ylabel="S' over its value in the end")
-    axes[0, -1].legend(frameon=False, fontsize=8)
+    axes[0, -1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return page
 
 
 def main(options: Options) -> None:
     """Hold, draw and write."""
     startup.keep_compiled()
-    records = []
-    for path in options.runs:
-        for record in of_run(options, path):
-            records.append(record)
+    records = [record for path in options.runs for record in of_run(options, path)]
     if not records:
         raise ValueError("No run was given; give folders of finished runs.")
     page = draw(records)

@@ -146,14 +146,35 @@ def quarters(axis: Axis, u):
     return jnp.stack([jnp.interp(u, nodes, height, left=0.0, right=0.0) for height in heights])
 
 
+def stream(key, step):
+    """A walker's random numbers for what is looked at after a step, beside its noise."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
+    return jax.random.fold_in(key, SIGNS)
+
+
+def divergence(along: Callable, domain, x, key, dt):
+    """div w by one random sign vector z (Hutchinson), z . (w(x + z dt/2) - w(x - z dt/2))/dt.
+
+    A difference, as where ReLUs switch gradients jump, and a derivative would miss what that adds;
+    and along drifts, which know walls and curvature.
+
+    Args:
+        along: (y, v) -> w(y) . v, of one field or several.
+        domain: for flat vectors.
+        x: (D,).
+        key: of z.
+        dt: as long as a step of the walkers.
+    """
+    signs = domain.tangent(x, jax.random.rademacher(key, x.shape, x.dtype))
+    return (along(*domain.drift(x, signs, dt / 2)) + along(*domain.drift(x, -signs, dt / 2))) / dt
+
+
 def thermometer(flat: FlatSystem, grid: Grid) -> Callable:
     """Both sides of the configurational temperature, for each quarter of the first axis.
 
     For any vector field w without flux through the walls <w . grad V> = T <div w> in the canonical
     ensemble of temperature T (Butler et al. 1998; Rugh 1997). Here w = phi(u) D grad V, with phi
-    one of `quarters` and D what makes it vanish at the walls; the divergence by one random sign
-    vector z (Hutchinson), z . (w(x + z dt/2) - w(x - z dt/2))/dt: a difference, as where ReLUs
-    switch grad V jumps, and a derivative would miss what that adds.
+    one of `quarters` and D what makes it vanish at the walls.
 
     Returns:
         (walkers, drive, step) -> (tiles, tile, 2, 4): w . grad V and div w of each walker.
@@ -162,20 +183,13 @@ def thermometer(flat: FlatSystem, grid: Grid) -> Callable:
 
     def one(x, key, drive, step):
         gradient = jax.grad(_potential(flat, grid, drive, drive.wall), has_aux=True)
-        key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
-        key = jax.random.fold_in(key, SIGNS)
 
-        def along(y, direction):
+        def along(y, v):
             slope, u = gradient(y)
-            return quarters(axis, u) * jnp.vdot(domain.without_flux(y, slope), direction(slope))
+            return quarters(axis, u) * jnp.vdot(domain.without_flux(y, slope), v)
 
-        def flow(direction):  # a drift, as it knows walls and curvature
-            y, v = domain.drift(x, direction, drive.dt / 2)
-            return along(y, lambda _: v)
-
-        signs = domain.tangent(x, jax.random.rademacher(key, x.shape, x.dtype))
-        turned = (flow(signs) + flow(-signs)) / drive.dt
-        return jnp.stack([along(x, lambda slope: slope), turned])
+        found = divergence(along, domain, x, stream(key, step), drive.dt)
+        return jnp.stack([along(x, gradient(x)[0]), found])
 
     def many(walkers: Walkers, drive: Drive, step):
         run = jax.vmap(one, in_axes=(0, 0, None, None))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from glassgrok.dynamics import kick, thermal_drift
 from glassgrok.engine.flat import FlatSystem
-from glassgrok.engine.probes import SIGNS, stiffest
+from glassgrok.engine.probes import divergence, stiffest, stream
 from glassgrok.engine.walkers import Walkers
 
 
@@ -42,9 +42,7 @@ def balance(flat: FlatSystem) -> Callable:
     In equilibrium <X . grad w> = <div X> for any vector field X without flux through the walls, w
     the restraint (den Otter & Briels 1998; of X = grad w the temperature of Butler et al. 1998).
     Here X = D c grad u, c a factor for each parameter and D what makes it vanish at the walls:
-    where u alone is held both sides, divided by <X . grad u>, are S'. The divergence by one random
-    sign vector z (Hutchinson), z . (X(x + z dt/2) - X(x - z dt/2))/dt: a difference, as where ReLUs
-    switch grad u jumps, and a derivative would miss what that adds.
+    where u alone is held both sides, divided by <X . grad u>, are S'.
 
     Returns:
         (walkers, restraints, c, step) -> (tiles, tile, 3): X . grad w, div X and X . grad u.
@@ -53,25 +51,18 @@ def balance(flat: FlatSystem) -> Callable:
 
     def one(walker: Walkers, restraint: Restraint, factor, step):
         x = walker.position
-        key = jax.random.fold_in(jax.random.wrap_key_data(walker.key), step)
-        key = jax.random.fold_in(key, SIGNS)
 
-        def field(y):
+        def look(y):
             values, pull, _ = jax.vjp(flat.observe, y, has_aux=True)
             slope = domain.tangent(y, pull(jnp.zeros_like(values).at[0].set(1.0))[0])
             return domain.without_flux(y, factor * slope), slope, values, pull
 
-        signs = domain.tangent(x, jax.random.rademacher(key, x.shape, x.dtype))
-
-        def flow(direction):  # a drift, as it knows walls and curvature
-            y, v = domain.drift(x, direction, restraint.dt / 2)
-            return jnp.vdot(v, field(y)[0])
-
-        along, slope, values, pull = field(x)
+        found = divergence(
+            lambda y, v: jnp.vdot(look(y)[0], v), domain, x, stream(walker.key, step), restraint.dt
+        )
+        field, slope, values, pull = look(x)
         rise = pull(restraint.stiffness * (values - restraint.center))[0]
-        turned = (flow(signs) + flow(-signs)) / restraint.dt
-        products = jnp.vdot(along, rise), turned, jnp.vdot(along, slope)
-        return jnp.stack(products)
+        return jnp.stack([jnp.vdot(field, rise), found, jnp.vdot(field, slope)])
 
     run = jax.vmap(one, in_axes=(0, 0, None, None))
     return lambda walkers, restraints, factor, step: jax.lax.map(

@@ -227,8 +227,8 @@ class UmbrellaConfig:
         draws: uniform points of the domain.
         friction: c_f.
         omega_dt: dt times the largest frequency found at a rung. Where all directions are equally
-            stiff S errs by its square/12; of a network few are: at p = 13 0.9 makes S' 1 % smaller
-            than 0.3 does, and gets as far in a third of the steps.
+            stiff S errs by its square/12; of a network few are: at p = 13 S' is with 1.0 what it
+            is with 0.5, within errors of some 3 % (figures/landscapes/relaxation.md).
         sweepers: walkers that go down for each one of a group. All of a group's are drawn again
             from rung to rung by their work, if rung_steps are at least 8 blocks; the more there
             are, the rarer a basin may be that holds most of the volume.

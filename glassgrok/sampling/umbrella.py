@@ -229,8 +229,10 @@ def advance(
     if STAGES[state.stage] == WINDOWS and state.block == 0:
         state = _begin_windows(apparatus, state, plan, keys[1])
     seeds = np.asarray(jax.random.key_data(keys[2])).tolist()
+    factor = plan.devices.share(state.factor)
     while not finished(state):
-        state = _block(apparatus, state, plan, np.random.default_rng([*seeds, state.block]))
+        random = np.random.default_rng([*seeds, state.block])
+        state = _block(apparatus, state, plan, factor, random)
         yield state, _report(apparatus, state, plan)
 
 
@@ -328,7 +330,7 @@ def _blocks(config: UmbrellaConfig) -> int:
     return -(-config.steps // config.block)
 
 
-def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> UmbrellaState:
+def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, random) -> UmbrellaState:
     """One block of all windows, counted, and exchanges after it."""
     config, devices = apparatus.config, plan.devices
     axes = plan.windows.center.shape[1]
@@ -336,17 +338,20 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
     held = devices.split(_scattered(plan, restraint))
     friction, step = np.float32(config.friction), np.int32(state.block * config.block)
     walkers, values = apparatus.run(devices.split(state.walkers), held, friction, step)
-    factor = devices.share(state.factor)
-    balance = apparatus.balance(walkers, held, factor, step)
-    values, balance = devices.gather((devices.join(values), devices.join(balance)))
-    values, balance = _untiled(plan, (np.moveaxis(values, 2, 1), balance))
+    seen = {"values": devices.join(values)}
+    if state.block >= state.settled:
+        seen["balance"] = devices.join(apparatus.balance(walkers, held, factor, step))
+    seen = devices.gather(seen)
+    seen = _untiled(plan, seen | {"values": np.moveaxis(seen["values"], 2, 1)})
+    values = seen["values"]
     healthy = np.isfinite(values[..., :axes]).all(axis=(2, 3))
     state = state._replace(walkers=devices.join(walkers), block=state.block + 1)
     if not healthy.all():
         stop_where_too_many_are_lost(healthy, restraint)
         walkers, rescued = _rescued(plan, state, healthy), int((~healthy).sum())
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
-    _count(config, state, plan, values, balance, healthy)
+    if state.block > state.settled:
+        _count(config, state, plan, values, seen["balance"], healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
         given = plan.windows, state.uniform, plan.pairs, plan.cells, state.sums
         absolute.examine(*given, list(range(config.groups)))
@@ -358,13 +363,11 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, random) -> Um
 def _count(
     config: UmbrellaConfig, state: UmbrellaState, plan: Plan, values, balance, healthy
 ) -> None:
-    """Add what a block that has been done gave, unless it is one to settle in.
+    """Add what a block that has been done gave.
 
     A run that is given more steps later has them in its second half.
     """
     since = state.block - 1 - state.settled
-    if since < 0:
-        return
     half = min(since * HALVES // (state.blocks - state.settled), HALVES - 1)
     holder, whole = state.places.holders(), healthy.all(axis=0)
 

@@ -57,14 +57,15 @@ def test_stopped_in_every_stage_the_result_is_the_same(uninterrupted, tmp_path):
 
 
 def test_walkers_are_found_in_their_windows(uninterrupted):
-    """At 8 widths of the restraint at most, and those of other windows would be at hundreds."""
+    """At 8 widths of the restraint at most, and those of other windows far beyond."""
     found = Landscape.load(uninterrupted / "landscape.nc").umbrella
     position = window_walkers(uninterrupted, WITH_WINDOWS)
     assert position.shape[:2] == (len(found.row), 4)
     flat = flatten(build_system(WITH_WINDOWS), build_grid(WITH_WINDOWS), jax.random.key(0))
     u = jax.vmap(jax.vmap(lambda x: flat.observe(x)[0][0]))(position)
-    away = np.abs(np.asarray(u) - found.mean[:, :1]) * np.sqrt(found.stiffness[:, :1])
-    assert away.max() < 8
+    u, width = np.asarray(u), found.stiffness[:, :1] ** -0.5
+    assert (np.abs(u - found.mean[:, :1]) / width).max() < 8
+    assert (np.abs(u[::-1] - found.mean[:, :1]) / width).max() > 16
 
 
 def test_windows_are_held_for_longer(uninterrupted, tmp_path, capsys):
