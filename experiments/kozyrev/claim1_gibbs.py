@@ -40,7 +40,7 @@ from scipy.stats import f as fisher
 from glassgrok.dynamics import middle_step, paper_step
 from glassgrok.experiment import about, command, table, write
 
-SEED, THETA, DT = 0, 0.4, 0.1
+SEED, THETA, DT = 1, 0.4, 0.1
 WALKERS = {"quick": 2000, "cpu": 10_000, "paper": 400_000}
 SNAPSHOTS = {"quick": 40, "cpu": 100, "paper": 200}  # at the end, for the time average
 STARTS = -1.2, 0.15  # mean and width of the first coordinate at t = 0

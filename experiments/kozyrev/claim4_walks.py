@@ -39,11 +39,11 @@ import glassgrok as gg
 from glassgrok.experiment import about, command, known_runs, spread, table, write
 from glassgrok.training import init_training, optimizer_of, training_blocks
 
-SEED, FRACTION, DECAY = 0, 0.6, 1e-3
+SEED, FRACTION, DECAY = 1, 0.6, 1e-3
 RATE = 1.0  # of SGLD: a step is that much time of Eq. 1
 EVERY = {"quick": 10, "cpu": 10, "paper": 20}  # steps between two looks at the weights
 STEPS = {"quick": 100, "cpu": 3000, "paper": 40_000}
-SEEDS = {"quick": 2, "cpu": 3, "paper": 8}
+SEEDS = {"quick": 2, "cpu": 8, "paper": 8}
 TEMPERATURES = {"quick": (0.0, 1e-5), "cpu": (0.0, 1e-5, 3e-5, 1e-4),
                 "paper": (0.0, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4)}  # fmt: skip
 TASKS = (("x+y", 0.7), ("x*y", 0.7), ("x^2+y^2", 0.7), ("x^2+xy+y^2", 0.7), ("x+y", 0.5))

@@ -32,11 +32,11 @@ from scipy.stats import norm
 import glassgrok as gg
 from glassgrok.experiment import about, command, known_runs, spread, table, write
 
-SEED, RATE = 0, 1e-2
+SEED, RATE = 1, 1e-2
 FRACTIONS = {"quick": (0.5, 0.7), "cpu": (0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8),
              "paper": (0.2, 0.225, 0.25, 0.275, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)}  # fmt: skip
-SPLITS = {"quick": 1, "cpu": 2, "paper": 4}
-SEEDS = {"quick": 2, "cpu": 3, "paper": 4}
+SPLITS = {"quick": 1, "cpu": 4, "paper": 4}
+SEEDS = {"quick": 2, "cpu": 4, "paper": 4}
 STEPS = {"quick": 60, "cpu": 6000, "paper": 100_000}
 LAWS = {
     "exponential, e^(-b α)": lambda a, b, _: -b * a,
