@@ -66,6 +66,17 @@ def verdict(holds: bool) -> str:
     return AGREES if holds else DIFFERS
 
 
+def there(found):
+    """What a judge needs, if there is any of it: runs, a fit.
+
+    Raises:
+        KeyError: there is none; the claim is not decided then.
+    """
+    if found is None or not len(found):
+        raise KeyError("runs are lacking")
+    return found
+
+
 def judged(out: Path, claims: Sequence[Claim]) -> list[list[str]]:
     """Rows of the table of claims: text, what was measured, verdict.
 
@@ -79,7 +90,7 @@ def judged(out: Path, claims: Sequence[Claim]) -> list[list[str]]:
         if not lacking:
             try:
                 measured, word = claim.judge(*(json.loads(p.read_text()) for p in paths))
-            except (KeyError, IndexError, StopIteration, UnboundLocalError):
+            except (KeyError, IndexError, StopIteration):
                 measured = f"{paths[-1].name} lacks the runs for it"
         if claim.late and word != OPEN:
             measured, word = f"{measured} ({word}, by a rule set after the numbers)", OPEN

@@ -1,6 +1,8 @@
 """The report on a paper: what it judges, what it leaves open, and what it refuses."""
 
+import importlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,23 @@ def test_what_is_missing_is_not_decided(tmp_path):
     (tmp_path / "one.json").write_text('{"runs": [{"x": 1}]}')
     first = Claim("x is 2", ("one",), lambda found: next(r for r in found["runs"] if r["x"] == 2))
     assert judged(tmp_path, [first])[0][1:] == lacking
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2, 3, None])
+@pytest.mark.parametrize("script", ["report", "report_omnigrok", "report_kozyrev", "report_ising"])
+def test_judges_take_results_that_end_early(script, runs, tmp_path):
+    """Scripts keep each finished run, and may be stopped after any."""
+    paper = importlib.import_module(script).PAPER
+    for name in {name for claim in paper.claims for name in claim.sources}:
+        path = Path(__file__).parents[1] / "figures" / paper.name / f"{name}.json"
+        if path.is_file():
+            found = json.loads(path.read_text())
+            if "runs" in found:
+                found["runs"] = found["runs"][:runs]
+            (tmp_path / path.name).write_text(json.dumps(found))
+    words = [word for _, _, word in judged(tmp_path, paper.claims)]
+    assert len(words) == len(paper.claims)
+    assert set(words) <= {AGREES, DIFFERS, OPEN}
 
 
 def test_the_page(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from figure3 import GOOD
 
-from glassgrok.claims import OPEN, Claim, Paper, command, verdict
+from glassgrok.claims import OPEN, Claim, Paper, command, there, verdict
 from glassgrok.experiment import spread
 
 PICTURES = {
@@ -53,13 +53,14 @@ def _unlearnable(found):
 
 def _fixed(found):
     ratios = {}
-    for run in found["runs"]:
+    for run in there(found["runs"]):
         copies = [c for c in run["copies"] if c["delay"] is not None]
         ratio = np.median([c["generalised"] / c["memorised"] for c in copies]) if copies else np.inf
         ratios.setdefault(run["width"], []).append(ratio)
-    told = ", ".join(f"{w}: {a:.1f} (free {b:.1f})" for w, (a, b) in ratios.items())
+    pairs = there({width: both for width, both in ratios.items() if len(both) == 2})
+    told = ", ".join(f"{w}: {a:.1f} (free {b:.1f})" for w, (a, b) in pairs.items())
     told = f"steps to generalise over steps to memorise, by width: {told}"
-    return told, verdict(all(held < min(2, free) for held, free in ratios.values()))
+    return told, verdict(all(held < min(2, free) for held, free in pairs.values()))
 
 
 def _wand_steps(found):
@@ -112,14 +113,14 @@ def _high(found):
 
 
 def _held(found):
-    told = []
-    for run in _runs(found, method="norm held where it begins"):
+    told, holds = [], []
+    for run in there(_runs(found, method="norm held where it begins")):
         copies = run["copies"]
         good = sum(copy["test_accuracy"] > GOOD for copy in copies)
         accuracy = spread([c["test_accuracy"] for c in copies])
         told.append(f"{run['operation']}: {good} of {len(copies)} seeds, {accuracy}")
-        holds = good < len(copies) / 2
-    return "WanD with |θ| held where it begins: " + "; ".join(told), verdict(holds)
+        holds.append(good < len(copies) / 2)
+    return "WanD with |θ| held where it begins: " + "; ".join(told), verdict(all(holds))
 
 
 LEARNABLE = ("x+y", "x^2+y")

@@ -14,7 +14,7 @@ from figure9_dropout import gap
 from figure16_confidence import DEEP
 from ising_common import late, plateau
 
-from glassgrok.claims import OPEN, Claim, Paper, command, verdict
+from glassgrok.claims import OPEN, Claim, Paper, command, there, verdict
 from glassgrok.experiment import spread
 
 PICTURES = {
@@ -64,7 +64,8 @@ def _density(found):
 
 def _default(name: str, wanted: float):
     def judge(found):
-        values = [late(r, f"{name}_accuracy") for r in found["runs"] if r["run"]["decay"] > 0]
+        runs = there([r for r in found["runs"] if r["run"]["decay"] > 0])
+        values = [late(r, f"{name}_accuracy") for r in runs]
         return f"{spread(values)} in {len(values)} networks", verdict(
             abs(np.median(values) - wanted) <= 0.03
         )
@@ -93,7 +94,7 @@ def _delay(found):
 
 
 def _sparse(found):
-    runs = [r for r in found["runs"] if r["run"]["decay"] > 0]
+    runs = there([r for r in found["runs"] if r["run"]["decay"] > 0])
     small = [[np.mean([m[i] for m in r["layers"]["small"][1:-1]]) for i in (0, -1)] for r in runs]
     before, after = np.median(small, axis=0)
     told = f"share below 0.01: {before:.2f} at first, {after:.2f} in the end"

@@ -9,7 +9,7 @@ decided.
 import numpy as np
 from kozyrev import GENERALISED, measured
 
-from glassgrok.claims import OPEN, Claim, Paper, command, verdict
+from glassgrok.claims import OPEN, Claim, Paper, command, there, verdict
 from glassgrok.experiment import spread
 
 PICTURES = {
@@ -39,7 +39,7 @@ def _gibbs(found):
 
 
 def _fokker_planck(found):
-    z = [row["z"] for run in found["runs"] for row in run["times"]]
+    z = there([row["z"] for run in found["runs"] for row in run["times"]])
     decay = found["decays"][-1]
     told = (
         f"z of χ² at {len(z)} times {min(z):.1f} to {max(z):.1f}; rate of relaxation over the "
@@ -122,7 +122,7 @@ def _memorising(found):
         told.append(f"T = {temperature:g}: {measured(mean, error)}")
         still += list(values) if not temperature else []
     told = f"exponent {', '.join(told)}; the noise takes over as T rises"
-    return told, verdict(abs(np.mean(still) - 1) < 0.1)
+    return told, verdict(abs(np.mean(there(still)) - 1) < 0.1)
 
 
 def _zero_risk(found):
@@ -164,20 +164,9 @@ def _noise_alone(found):
     return told, verdict(many > len(copies) / 2) if many else OPEN
 
 
-def _there(found):
-    """A fit or a list, if it is there: in short runs nothing may have generalised.
-
-    Raises:
-        KeyError: it is not; the claim is not decided then.
-    """
-    if found is None or not len(found):
-        raise KeyError("nothing generalised")
-    return found
-
-
 def _square(found):
-    slope, error, r = _there(found["fits"]["tasks"])
-    rates = _there(found["fits"]["rates"])
+    slope, error, r = there(found["fits"]["tasks"])
+    rates = there(found["fits"]["rates"])
     told = (
         f"b = {measured(slope, error)} over tasks and shares (r = {r:.2f}), "
         f"{measured(*rates[:2])} over learning rates (r = {rates[2]:.2f}); ln t_generalise / "
@@ -191,7 +180,7 @@ def _square(found):
 
 
 def _share(found):
-    fits = _there(found["fits"])
+    fits = there(found["fits"])
     best = min(fits, key=lambda law: fits[law]["aic"])
     away = {law: fits[law]["aic"] - fits[best]["aic"] for law in fits}
     lowest = min(one["aic_whole"] for one in fits.values())
@@ -245,7 +234,7 @@ def _small_network(found):
 def _of_ends(found, name: str):
     values = np.array([[c[w][name] for w in ("memory", "end")] for c in found["copies"]
                        if c["generalised"]])  # fmt: skip
-    values = _there(values)
+    values = there(values)
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values)), values
 
 

@@ -6,8 +6,9 @@ from digits import reached
 from figure3_grokking import GENERALISED, MEMORISED
 from figure12_mnist_cross_entropy import late, plateau
 from judges_teacher import rises_told
+from omnigrok import as_inverse
 
-from glassgrok.claims import OPEN, Claim, verdict
+from glassgrok.claims import OPEN, Claim, there, verdict
 from glassgrok.experiment import spread
 
 PICTURES = {
@@ -145,7 +146,7 @@ def _inverse(found):
     told += "".join(
         f"; {e['power']:.2f} ± {e['error']:.2f} to {float(v):.0%}" for v, e in others.items()
     )
-    return told, verdict(abs(shape["power"] - 1) < max(0.15, 3 * shape["error"]))
+    return told, verdict(as_inverse(shape))
 
 
 def _wider(mse, found):
@@ -170,7 +171,7 @@ def _plateau(found):
 
 
 def _late(found):
-    best = max(found["runs"], key=lambda r: max(r["test_accuracy"]))
+    best = max(there(found["runs"]), key=lambda r: max(r["test_accuracy"]))
     told = (
         f"best {max(best['test_accuracy']):.3f}, with weight decay "
         f"{best['columns']['weight_decay']:g}; half risen at step {late(best) or 0:.0f}, memorised "

@@ -2,6 +2,7 @@
 
 import numpy as np
 from figure2_teacher_student import LARGE, NAME, SHOWN, SMALL, merged
+from omnigrok import as_inverse
 
 from glassgrok.claims import OPEN, Claim, verdict
 from glassgrok.experiment import spread
@@ -127,7 +128,7 @@ def _inverse(found):
             f"{fit['power']:.3f} ± {fit['error']:.3f} with the threshold of the {source} over "
             f"{fit['decades']:.2f} decades of gamma"
         )
-        words.append(abs(fit["power"] - 1) < max(0.1, 3 * fit["error"]))
+        words.append(as_inverse(fit))
     word = verdict(words[0]) if words[0] == words[1] else OPEN
     return "t ~ gamma^-k, k = " + "; ".join(told), word
 

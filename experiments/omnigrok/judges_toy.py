@@ -3,12 +3,12 @@
 import numpy as np
 from figure6_toy import WALL
 from figure6_trajectory import NAME
-from omnigrok import power
+from omnigrok import as_inverse, power
 from scipy import stats
 from toy_addition import MAIN, MAP
 from toy_paths import LEARNED
 
-from glassgrok.claims import OPEN, Claim, verdict
+from glassgrok.claims import OPEN, Claim, there, verdict
 
 PICTURES = {
     MAP: "Toy addition over weight norm and messiness (Figure 6a, b, d, e)",
@@ -117,7 +117,7 @@ def _network(found):
 
 def _law(way: str):
     def judge(found):
-        told, powers = [], []
+        told, laws = [], []
         for kind in found["predicted"]:
             runs = [r for r in found["runs"] if (r["kind"], r["way"]) == (kind, way)]
             if not runs:
@@ -125,10 +125,10 @@ def _law(way: str):
             times = [[None if r["scaled"] is None else r["scaled"] / r["decay"]] for r in runs]
             law = power([r["decay"] for r in runs], times)
             told.append(f"{kind}: " + (_words(law) if law else "too few generalised"))
-            powers.append(law["power"] if law else None)
-        if None in powers:
+            laws.append(law)
+        if None in laws:
             return "; ".join(told), OPEN
-        return "; ".join(told), verdict(all(abs(k - 1) < 0.15 for k in powers))
+        return "; ".join(told), verdict(all(map(as_inverse, laws)))
 
     return judge
 
@@ -152,7 +152,7 @@ def _descends(found):
 
 
 def _free(found):
-    runs = [r for r in found["runs"] if r["kind"] == "AdamW"]
+    runs = there([r for r in found["runs"] if r["kind"] == "AdamW"])
     good = sum(r["generalised"] is not None for r in runs)
     best = min(r["test_loss"][-1] for r in runs)
     return f"{good} of {len(runs)} runs; lowest test loss at the end {best:.2g}", verdict(good > 0)

@@ -2,9 +2,9 @@
 
 import numpy as np
 from figure7_transformer import CASES
-from omnigrok import power
+from omnigrok import as_inverse, power
 
-from glassgrok.claims import OPEN, Claim, verdict
+from glassgrok.claims import OPEN, Claim, there, verdict
 from glassgrok.experiment import spread
 
 FIGURE7, FIGURE9, FIGURE10 = (
@@ -89,7 +89,7 @@ def _told(law: dict) -> str:
 
 def _law(found):
     """Over all decays, and over those that let it memorise nearly as fast as the smallest does."""
-    runs = sorted(found["runs"], key=lambda run: run["weight_decay"])
+    runs = sorted(there(found["runs"]), key=lambda run: run["weight_decay"])
     times = [np.median([np.inf if t is None else t for t in run["memorised"]]) for run in runs]
     mild = [run for run, t in zip(runs, times, strict=True) if t < 1.25 * times[0]]
     laws = [power([r["weight_decay"] for r in some], [r["generalised"] for r in some])
@@ -101,7 +101,7 @@ def _law(found):
         told += f"; {_told(laws[0])}, where the largest slow down memorising too"
     if laws[1]["decades"] < 1:
         return told, OPEN
-    return told, verdict(abs(laws[1]["power"] - 1) < max(2 * laws[1]["error"], 0.1))
+    return told, verdict(as_inverse(laws[1]))
 
 
 CLAIMS = (

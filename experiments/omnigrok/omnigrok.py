@@ -178,6 +178,11 @@ def power(decays, steps) -> dict | None:
     }
 
 
+def as_inverse(law: dict) -> bool:
+    """Whether k of `power` is 1: to 0.1, or to three of its errors where these are larger."""
+    return abs(law["power"] - 1) < max(0.1, 3 * law["error"])
+
+
 def rounded(values, digits: int = 4):
     """Nested lists of numbers with so many significant digits, None where there is none."""
     if np.ndim(values):
