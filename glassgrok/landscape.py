@@ -241,6 +241,30 @@ class Landscape:
         Raises:
             ValueError: the landscape is not normalised, or no bin there was sampled.
         """
+        value, left = self._fraction(u_below, a_above)
+        return value, float(jackknife(left))
+
+    def fractions(self, u_below: float = np.inf, a_above: float = -np.inf) -> np.ndarray:
+        """What each group adds to `fraction`, whose mean it is: pseudovalues of the jackknife.
+
+        Groups that are held in basins of their own differ by far more than a nat. Then the volume
+        is that of the largest basin and not of the mean: ln mean_g exp, as Machta (2010) weighs
+        runs, and the mean is below it.
+
+        Args:
+            u_below, a_above: as of `fraction`.
+
+        Returns:
+            (G,) nats.
+
+        Raises:
+            ValueError: as of `fraction`.
+        """
+        value, left = self._fraction(u_below, a_above)
+        return value + (len(left) - 1) * (left.mean() - left)
+
+    def _fraction(self, u_below: float, a_above: float) -> tuple[float, np.ndarray]:
+        """`fraction`, and the same without each group in turn."""
         if not self.normalised:
             raise ValueError(
                 "Only differences of this landscape's S mean anything; sample it with umbrella "
@@ -261,7 +285,7 @@ class Landscape:
             return np.logaddexp.reduce(np.where(np.isfinite(entropy), entropy, -np.inf)[inside])
 
         left = [self.pool(np.delete(self.groups, g, axis=0)) for g in range(len(self.groups))]
-        return float(total(self.entropy)), float(jackknife(np.array([total(s) for s in left])))
+        return float(total(self.entropy)), np.array([total(s) for s in left])
 
     def with_witnesses(self) -> "Landscape":
         """The same with its witnesses among the groups, for what compares groups by their start.

@@ -267,6 +267,8 @@ def test_a_fraction_adds_bins_up_with_their_error():
     assert value == pytest.approx(np.log(2 + 4) + common.mean())
     assert error == pytest.approx(common.std(ddof=1) / np.sqrt(6))
     assert found.fraction()[0] == pytest.approx(np.log(36) + common.mean())
+    each = found.fractions(u_below=-2.0, a_above=0.5)
+    np.testing.assert_allclose(each, np.log(2 + 4) + common.ravel())
     with pytest.raises(ValueError, match="was sampled; ask for a larger part"):
         found.fraction(u_below=-9.0)
     with pytest.raises(ValueError, match="Only differences"):

@@ -19,9 +19,10 @@ from glassgrok.analysis.rows import row_entropy, row_mean
 from glassgrok.analysis.thermodynamics import learning_coefficient
 from glassgrok.analysis.verdicts import describe_verdicts
 from glassgrok.grid import Axis
-from glassgrok.landscape import Landscape, jackknife
+from glassgrok.landscape import Landscape, jackknife, pooled
 
 LINES = textwrap.TextWrapper(100, subsequent_indent="    ")
+APART = 1.0  # nats between groups from which on ln of the mean is not the mean of ln
 GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 
 
@@ -269,7 +270,7 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
         if np.isfinite(landscape.entropy[: third + 1, above]).any():
             part = _pm(*landscape.fraction(u_below=u, a_above=level), ".1f")
             told += f"; with A >= {level:g} too: {part}"
-        lines.append(told + ".")
+        lines += LINES.wrap(told + ".") + _of_basins(landscape.fractions(u_below=u))
     try:
         coefficient, error = (x[third] for x in learning_coefficient(landscape))
     except ValueError:  # no three rows side by side
@@ -278,6 +279,17 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
         told = _pm(float(coefficient), float(error), ".1f")
         lines.append(f"Learning coefficient dS/d ln L at {axis.centers[third]:.2f}: {told}.")
     return lines
+
+
+def _of_basins(groups: np.ndarray) -> list[str]:
+    """What groups say of a volume where they differ by so much that their mean is not its ln."""
+    if not np.isfinite(groups).all() or np.std(groups, ddof=1) < APART:
+        return []
+    low, high = groups.min(), groups.max()
+    return LINES.wrap(
+        f"  Groups say {low:.0f} to {high:.0f}, and the mean of ln is told. If they are held in "
+        f"basins of their own their mean volume counts, and its ln is {pooled(groups):.1f}."
+    )
 
 
 def describe_advantage(

@@ -248,5 +248,19 @@ def test_the_volume_is_told_where_it_is_absolute():
     absolute = replace(absolute, groups=found.groups - 1000)
     lines = report.describe_volume(absolute)
     assert lines[0].startswith("ln fraction of the domain at ln train loss <= -5.00: -1")
-    assert "; with A >= 0.9 too: -12" in lines[0]
-    assert lines[1] == only
+    assert "; with A >= 0.9 too: -12" in " ".join(lines)
+    assert lines[-1] == only
+
+
+def test_groups_in_basins_of_their_own_are_told():
+    """One of six holds 30 nats more: the mean of ln rises by 5, ln of the mean volume by 28.2."""
+    one = landscape(noise=0.0)
+    groups = one.groups - 1000
+    groups[2] += 30
+    found = replace(one, normalised=True, groups=groups, entropy=groups.mean(0))
+    value, _ = found.fraction(u_below=-5.0)
+    lines = report.describe_volume(found)
+    text = " ".join(line.strip() for line in lines)
+    assert f"Groups say {value - 5:.0f} to {value + 25:.0f}, and the mean of ln is told." in text
+    assert f"their mean volume counts, and its ln is {value - 5 + 30 - np.log(6):.1f}." in text
+    assert max(map(len, lines)) <= 100
