@@ -5,6 +5,7 @@ import math
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 from glassgrok.engine.folder import provenance, replace_with, write_text
 from glassgrok.engine.run import Stopped
+from glassgrok.landscape import Landscape
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,31 @@ def known_runs(out: Path, name: str, scale: str) -> list[dict]:
             "--out, or remove it."
         )
     return known["runs"]
+
+
+def kept_landscape(path: Path, how: str, measure: Callable[[], Landscape]) -> Landscape:
+    """The landscape of a file, measured first where there is none yet.
+
+    Args:
+        path: of the file; its attributes tell `how`, and the `seconds` that it took.
+        how: all that it was measured with.
+        measure: does it.
+
+    Raises:
+        ValueError: what is there was measured otherwise.
+    """
+    if not path.is_file():
+        began = time.monotonic()
+        found = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found.with_attributes(seconds=time.monotonic() - began, how=how).save(path)
+        print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
+    found = Landscape.load(path)
+    if found.attributes["how"] != how:
+        raise ValueError(
+            f"{path} was measured with other settings; remove it, or give another --out."
+        )
+    return found
 
 
 def write(out: Path, name: str, scale: str, results: dict, figure: Figure, text: str) -> None:

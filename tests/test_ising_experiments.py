@@ -19,6 +19,7 @@ import pytest
 import report_ising
 from scripts import written
 
+import glassgrok as gg
 from glassgrok.claims import judged
 from glassgrok.claims import report as write_report
 
@@ -240,3 +241,17 @@ def test_figure18_samples_and_compares(tmp_path):
     found, text = written(tmp_path, "figure18")
     assert list(found["landscapes"]) == ["A", "sparsity"]
     assert "Trained networks" in text
+
+
+def test_heights_are_those_of_the_first_over_the_second():
+    """S falls by 3 nats a bin of the second variable."""
+    grid = gg.Grid(gg.Axis("ln_loss", -2.0, 0.0, 2), gg.Axis("sparsity", 0.0, 0.4, 4))
+    groups = np.broadcast_to(-3.0 * np.arange(4), (6, 2, 4)) + np.arange(6.0)[:, None, None] / 10
+    found = gg.Landscape(
+        grid, groups.mean(0), np.full((2, 4), 0.1), np.ones((2, 4), int), groups, ("random",) * 6,
+        normalised=True,
+    )  # fmt: skip
+    height = figure18_entropy.height(found, -1.5, 0.35, 0.15)
+    assert height["difference"] == pytest.approx(-6.0)
+    assert height["of"] == pytest.approx([0.35, 0.15])
+    assert figure18_entropy.height(found, -1.5, 0.35, 0.32) is None

@@ -6,11 +6,13 @@ Hutchison and Yevick (2025) call it a solid of low entropy; for Zhang et al. (20
 networks are those of high entropy. Here entropy is ln of the parameter volume at one train loss, in
 the box that c = 3 draws from: S over (u, A), u = ln train loss and A the smooth test accuracy, and
 over (u, sparsity), by umbrella windows down from uniform draws. On lattices of 4 x 4 and a narrow
-network at cpu scale. Trained networks, with weight decay and without, are put beside it.
+network at cpu scale. Trained networks, with weight decay and without, are put beside it. Each
+finished landscape is kept in OUT/figure18.runs, and not repeated.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ from ising_nets import Net, Run, trained
 import glassgrok as gg
 from glassgrok.analysis import convergence
 from glassgrok.analysis.equilibrium import observable_curve
-from glassgrok.experiment import about, command, table, write
+from glassgrok.experiment import about, command, kept_landscape, table, write
 from glassgrok.models import MLP
 from glassgrok.plots.landscape import landscape_map
 from glassgrok.tasks.ising import ising_lattices
@@ -30,18 +32,33 @@ from glassgrok.tasks.ising import ising_lattices
 HALF_WIDTH = 3.0  # in units of 1/sqrt(fan in)
 
 
+class Plane(NamedTuple):
+    """Over what S is measured, and how.
+
+    Attributes:
+        top: highest u of the grid.
+        bins: of u and of the second variable.
+        range: of the second variable.
+        umbrella: how S is sampled.
+    """
+
+    top: float
+    bins: tuple[int, int]
+    range: tuple[float, float]
+    umbrella: gg.UmbrellaConfig
+
+
 @dataclass(frozen=True)
 class Size:
-    """How large the landscape of a scale is.
+    """How large the landscapes of a scale are.
 
     Attributes:
         lattice: L.
         train, test: lattices of each class.
         hidden: neurons of the hidden layers.
         epochs: of the trained networks.
-        low: lowest u of the grid.
-        bins: of u and of the second variable.
-        umbrella: how S is sampled.
+        low: lowest u of the grids.
+        A, sparsity: the two landscapes.
     """
 
     lattice: int
@@ -50,8 +67,8 @@ class Size:
     hidden: tuple[int, ...]
     epochs: int
     low: float
-    bins: tuple[int, int]
-    umbrella: gg.UmbrellaConfig
+    A: Plane
+    sparsity: Plane
 
 
 QUICK = gg.UmbrellaConfig(
@@ -66,16 +83,23 @@ PAPER = gg.UmbrellaConfig(
     groups=8, copies=8, witnesses=2, steps=8000, block=100, rung_steps=4000, spread_steps=8000,
     level_steps=800, columns=16, spread=2.0, omega_dt=0.3, tile=128,
 )  # fmt: skip
+ACCURACY = 0.0, 1.0
+# Networks that training leaves lie far out, where S is steep: windows there must be stiff, so many,
+# and are asked for at low losses alone.
+SPARSE = {"level_steps": 600, "steps": 600, "columns": 42}
 SIZES = {
-    "quick": Size(4, 5, 10, (4, 4), 40, 0.5, (6, 5), QUICK),
-    "cpu": Size(4, 150, 100, (12, 12), 5000, -2.75, (19, 16), CPU),
-    "paper": Size(8, 100, 400, (16, 16), 20_000, -6.0, (40, 20), PAPER),
-}
+    "quick": Size(4, 5, 10, (4, 4), 40, 0.5, Plane(2.0, (6, 5), ACCURACY, QUICK),
+                  Plane(2.0, (6, 5), (0.0, 0.48), QUICK)),
+    "cpu": Size(4, 150, 100, (12, 12), 5000, -2.75, Plane(2.0, (19, 16), ACCURACY, CPU),
+                Plane(-2.0, (6, 41), (0.04, 0.45), replace(CPU, **SPARSE))),
+    "paper": Size(8, 100, 400, (16, 16), 20_000, -6.0, Plane(2.0, (40, 20), ACCURACY, PAPER),
+                  Plane(-4.0, (16, 41), (0.04, 0.45), replace(PAPER, columns=42))),
+}  # fmt: skip
 RATE = 3e-3  # learning rate of the trained networks
 DECAYS = (0.0, 5e-3)
 LOOKS = 40  # epochs at which they are looked at, evenly in ln(epoch)
 NETWORKS = {"quick": 2, "cpu": 6, "paper": 16}
-SECOND = {"A": ("test_accuracy", 0.0, 1.0), "sparsity": ("sparsity", 0.0, 0.48)}
+SECOND = {"A": "test_accuracy", "sparsity": "sparsity"}  # their names on the grids
 
 
 def task_of(size: Size) -> gg.Task:
@@ -207,7 +231,7 @@ def height(landscape: gg.Landscape, u: float, first: float, second: float) -> di
     ]
     if bins[0] == bins[1] or not all(np.isfinite(landscape.entropy[b]) for b in bins):
         return None
-    value, error = landscape.difference(*bins)
+    value, error = landscape.difference(*reversed(bins))
     centers = [float(columns.centers[b[1]]) for b in bins]
     return {"u": float(rows.centers[i]), "of": centers, "difference": value, "error": error}
 
@@ -290,6 +314,27 @@ def text_of(options: Options, results: dict) -> str:
     return "\n".join(lines)
 
 
+def measured(options: Options, kind: str, task: gg.Task, starts: dict) -> gg.Landscape:
+    """S over u and one of `SECOND`; the one that is kept, if there is one with these settings."""
+    size = SIZES[options.scale]
+    plane = getattr(size, kind)
+    grid = gg.Grid(
+        gg.Axis("ln_loss", size.low, plane.top, plane.bins[0]),
+        gg.Axis(SECOND[kind], *plane.range, plane.bins[1]),
+    )
+    system = system_of(size, task, kind)
+
+    def tell(state, report):
+        told = f"{report.windows} windows, step {report.step:,}, u = {report.u_low:.2f}"
+        print(f"{kind}: {report.stage}, {told}", flush=True)
+
+    return kept_landscape(
+        options.out / "figure18.runs" / f"{options.scale}-{kind}.nc",
+        repr((task.name, size.train, size.hidden, plane, grid)),
+        lambda: gg.umbrella(system, grid, plane.umbrella, jax.random.key(0), starts, on_block=tell),
+    )
+
+
 def main(options: Options) -> None:
     """Sample both landscapes, draw and write."""
     began, size = time.perf_counter(), SIZES[options.scale]
@@ -298,19 +343,8 @@ def main(options: Options) -> None:
     found, starts = networks(options, size, task, observe)
     page, axes = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
     landscapes = {}
-    for place, (kind, (name, low, high)) in zip(axes, SECOND.items(), strict=True):
-        grid = gg.Grid(
-            gg.Axis("ln_loss", size.low, 2.0, size.bins[0]), gg.Axis(name, low, high, size.bins[1])
-        )
-        system = system_of(size, task, kind)
-
-        def tell(state, report, kind=kind):
-            told = f"{report.windows} windows, step {report.step:,}, u = {report.u_low:.2f}"
-            print(f"{kind}: {report.stage}, {told}", flush=True)
-
-        landscape = gg.umbrella(
-            system, grid, size.umbrella, jax.random.key(0), starts, on_block=tell
-        )
+    for place, kind in zip(axes, SECOND, strict=True):
+        landscape = measured(options, kind, task, starts)
         landscapes[kind] = judged(landscape, kind, found)
         landscape_map(landscape, place, curve=gg.equilibrium_curve(landscape), relative=True)
         for network in found:

@@ -8,7 +8,6 @@ what test loss equilibrium has there; and in the box from which PyTorch draws in
 S(u, ln test loss). Each finished landscape is kept in OUT/entropy.runs, and not repeated.
 """
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,7 +21,7 @@ from matplotlib.ticker import NullFormatter
 
 import glassgrok as gg
 from glassgrok.engine import startup
-from glassgrok.experiment import about, command, table, write
+from glassgrok.experiment import about, command, kept_landscape, table, write
 from glassgrok.landscape import Landscape, jackknife
 from glassgrok.models.mlp import MLP
 from glassgrok.plots import landscape_map
@@ -205,24 +204,12 @@ def curves(case: Case, options: Options) -> dict[str, list]:
 
 
 def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, config) -> Landscape:
-    """The landscape of a system, from its file if it is there already.
-
-    Raises:
-        ValueError: what is there was measured otherwise.
-    """
-    path, how = kept(options, f"{name}.nc"), repr((grid, config))
-    if not path.is_file():
-        began = time.monotonic()
-        found = gg.umbrella(system, grid, config, jax.random.key(SEED))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found.with_attributes(seconds=time.monotonic() - began, how=how).save(path)
-        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    found = Landscape.load(path)
-    if found.attributes["how"] != how:
-        raise ValueError(
-            f"{path} was measured with other settings; remove it, or give another --out."
-        )
-    return found
+    """The landscape of a system, from its file if it is there already."""
+    return kept_landscape(
+        kept(options, f"{name}.nc"),
+        repr((grid, config)),
+        lambda: gg.umbrella(system, grid, config, jax.random.key(SEED)),
+    )
 
 
 def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: float) -> Landscape:
