@@ -27,8 +27,8 @@ from glassgrok.experiment import about, command, known_runs, table, write
 SEED = 1
 CUBE, SHRINK, POINTS = 30, 0.7, 2_000_000  # its dimensions, ε, random points
 WEIGHTS, LEAST = 5, 50  # of the perceptron; weights that must be left for an answer
-STUDENTS = {"quick": 2**16, "cpu": 2**20, "paper": 2**26}
-DRAWS = {"quick": 4, "cpu": 16, "paper": 64}  # of teacher and examples
+STUDENTS = {"quick": 2**16, "cpu": 2**21, "paper": 2**26}
+DRAWS = {"quick": 4, "cpu": 48, "paper": 64}  # of teacher and examples
 MOST = {"quick": 12, "cpu": 40, "paper": 60}  # examples of the perceptron
 LABELS = ("teacher", "random")
 SIZES = {"quick": (4,), "cpu": (4, 9, 14, 20, 26), "paper": (3, 6, 9, 12, 15, 18, 21, 24, 27)}

@@ -245,6 +245,8 @@ def _circles(found):
         f"roundness {measured(mean[1], error[1])} at the end ({mean[0]:.2f} where memorised; noise "
         f"{found['modulus'] ** -0.5:.2f}); {many[1]:.1f} frequencies, {many[0]:.1f} where memorised"
     )
+    if abs(mean[1] - 0.8) < 2 * error[1]:
+        return told, OPEN
     return told, verdict(bool(mean[1] > 0.8 and mean[0] < 0.75 * mean[1]))
 
 
