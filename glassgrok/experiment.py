@@ -85,11 +85,15 @@ def about(name: str, seed: int) -> dict:
     return {n: all_of_it[n] for n in kept} | {"devices": devices}
 
 
-def known_runs(out: Path, name: str, scale: str) -> list[dict]:
+def known_runs(out: Path, name: str, scale: str, seed: int | None = None) -> list[dict]:
     """The records under "runs" that OUT/NAME.json holds already, so that they need not run again.
 
+    Args:
+        out, name, scale: as of `write`.
+        seed: of all of them, where a script has one seed.
+
     Raises:
-        ValueError: they are of another scale.
+        ValueError: they are of another scale or seed.
     """
     path = out / f"{name}.json"
     if not path.is_file():
@@ -99,6 +103,12 @@ def known_runs(out: Path, name: str, scale: str) -> list[dict]:
         raise ValueError(
             f"{path} holds runs of the scale {known['scale']}, not {scale}; give another "
             "--out, or remove it."
+        )
+    others = {run["provenance"]["seed"] for run in known["runs"]} - {seed}
+    if seed is not None and others:
+        raise ValueError(
+            f"{path} holds runs of the seed {others.pop()}, not {seed}; give another --out, or "
+            "remove it."
         )
     return known["runs"]
 

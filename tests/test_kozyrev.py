@@ -200,7 +200,13 @@ def test_claims_4_and_5_run_each_case_once(tmp_path, monkeypatch):
         script.main(kozyrev.Options("quick", tmp_path))
         assert written(tmp_path, script.__name__)[0] == first
     walk = json.loads((tmp_path / "claim4_walks.json").read_text())["runs"][0]
-    assert all(copy["memorising"] > 0.5 for copy in walk["copies"])
+    # None where too few steps were memorising to tell.
+    slopes = [copy["memorising"] for copy in walk["copies"] if copy["memorising"] is not None]
+    assert slopes
+    assert min(slopes) > 0.5
+    monkeypatch.setattr(claim5_fraction, "SEED", 99)
+    with pytest.raises(ValueError, match="holds runs of the seed 1, not 99; give another --out"):
+        claim5_fraction.main(kozyrev.Options("quick", tmp_path))
 
 
 def test_claim6_counts(tmp_path, monkeypatch):
@@ -260,12 +266,12 @@ def test_the_report_judges_what_is_there(tmp_path):
     (tmp_path / "claim5_fraction.json").write_text(json.dumps(told))
     rows = {row[0]: row[1:] for row in judged(tmp_path, report_kozyrev.CLAIMS)}
     memorising = rows["memorising: the path goes as t (judged at T = 0)"]
-    assert memorising[0].endswith("(agrees, by a rule set after the numbers)")
-    assert memorising[1] == "not decided"
+    assert memorising[1] == "agrees"
     assert rows["zero risk: the path goes as √t"][1] == "agrees"
     assert rows["grokking is a random walk, so without noise there is none"][1] == "**disagrees**"
     square = rows["steps to generalise go as the square of the steps to memorise"]
     assert square[1] == "**disagrees**"  # over learning rates both go alike
+    assert "rule set after" not in str(rows)
     share = rows["they go exponentially with the share that trains"]
     assert share[0].startswith("best power")
     assert share[1] == "**disagrees**"

@@ -392,7 +392,7 @@ def finish(options: Options, runs: list[dict]) -> None:
 
 def main(options: Options) -> None:
     """Run what is not there yet, draw and write."""
-    runs = known_runs(options.out, "claim2_eyring", options.scale)
+    runs = known_runs(options.out, "claim2_eyring", options.scale, SEED)
     there = {(one["kind"], one["value"]) for one in runs}
     for seed, case in enumerate(cases(options.scale), 100 * SEED):
         if case not in there:

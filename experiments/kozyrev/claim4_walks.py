@@ -365,7 +365,7 @@ def finish(options: Options, runs: list[dict]) -> None:
 
 def main(options: Options) -> None:
     """Run what is not there yet, draw and write."""
-    runs = known_runs(options.out, "claim4_walks", options.scale)
+    runs = known_runs(options.out, "claim4_walks", options.scale, SEED)
     walked = {run["temperature"] for run in runs if run["kind"] == "walk"}
     timed = {(run["operation"], run["fraction"]) for run in runs if run["kind"] == "times"}
     for temperature in TEMPERATURES[options.scale]:

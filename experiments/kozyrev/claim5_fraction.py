@@ -212,7 +212,7 @@ def finish(options: Options, runs: list[dict]) -> None:
 def main(options: Options) -> None:
     """Run what is not there yet, draw and write."""
     scale = options.scale
-    runs = known_runs(options.out, "claim5_fraction", scale)
+    runs = known_runs(options.out, "claim5_fraction", scale, SEED)
     there = {(one["fraction"], one["split"]) for one in runs}
     for split, fraction in product(range(SPLITS[scale]), reversed(FRACTIONS[scale])):
         if (fraction, split) not in there:

@@ -28,7 +28,7 @@ from glassgrok.analysis import representation as rep
 from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.training import init_training, training_blocks
 
-SEED, FRACTION, RATE = 1, 0.4, 1e-2
+SEED, FRACTION, RATE = 2, 0.4, 1e-2
 MODULUS = {"quick": 7, "cpu": 43, "paper": 113}
 SIZES = {"quick": (8, 16), "cpu": (32, 64), "paper": (128, 512)}
 SEEDS = {"quick": 2, "cpu": 8, "paper": 8}

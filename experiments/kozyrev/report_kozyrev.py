@@ -9,7 +9,7 @@ decided.
 import numpy as np
 from kozyrev import GENERALISED, measured
 
-from glassgrok.claims import OPEN, Claim, Paper, command, there, verdict
+from glassgrok.claims import AGREES, DIFFERS, OPEN, Claim, Paper, command, there, verdict
 from glassgrok.experiment import spread
 
 PICTURES = {
@@ -22,6 +22,7 @@ PICTURES = {
     "claim7_circles": "Circles",
 }
 SIGMA = 4.0  # standard errors beyond which two numbers differ
+BEND = np.log(1.5)  # of the ratio of two slopes, that must be seen for them to be called equal
 
 
 def _equal(value: float, error: float, wanted: float) -> bool:
@@ -207,7 +208,9 @@ def _learnable(found):
         f"{name} {measured(*value)}" for name, value in found["bends"].items()
     )
     ratio, error = found["bends"]["teacher"]
-    return told, verdict(_equal(np.log(ratio), error / ratio, 0))
+    if abs(np.log(ratio)) > SIGMA * error / ratio:
+        return told, DIFFERS
+    return told, AGREES if SIGMA * error / ratio < BEND else OPEN
 
 
 def _fall_is_error(found):
