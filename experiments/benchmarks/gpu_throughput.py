@@ -115,11 +115,13 @@ def step_row(flat, steps: int, walkers: int, rounds: int) -> dict:
     restraint = Restraint(
         jnp.zeros((*shape, 2)), jnp.ones((*shape, 2)), jnp.full(shape, 1e-6, jnp.float32)
     )
-    run = jax.jit(restrained.stretch(flat, steps), donate_argnums=0)
+    config = gg.UmbrellaConfig(block=steps, omega_dt=0.3)
+    stretch = restrained.stretch(flat, steps, config.friction, config.every)
+    run = jax.jit(stretch, donate_argnums=0)
     held = [Walkers(position, jnp.zeros(size), jax.random.key_data(keys))]
 
     def block():
-        held[0], values = run(held[0], restraint, np.float32(0.01), np.int32(0))
+        held[0], values = run(held[0], restraint, np.int32(0))
         jax.block_until_ready(values)
 
     def gradient(x):

@@ -99,8 +99,14 @@ def stiffness(flat: FlatSystem, iterations: int = 12) -> Callable:
     return jax.jit(many)
 
 
-def stretch(flat: FlatSystem, steps: int) -> Callable:
+def stretch(flat: FlatSystem, steps: int, friction: float, every: int = 1) -> Callable:
     """Some steps of one device's walkers by the middle scheme, each under its restraint.
+
+    The thermostat acts in every so manyth step alone, with the share of the velocity that these
+    steps forget, since noise costs as much as a small network. Steps without it keep an energy in
+    which velocities half-way through a drift are independent of positions, in a harmonic well
+    exactly; there, and up to O(dt²) elsewhere, what is sampled does not depend on `every`. A mode
+    that goes through half a period meanwhile never forgets: omega every dt must stay below pi.
 
     Blocks begin and end in the middle of a kick (BAOAB), where positions and velocities do not
     depend on each other. Between kicks their correlation is omega dt/2, and walkers that exchanged
@@ -109,12 +115,20 @@ def stretch(flat: FlatSystem, steps: int) -> Callable:
     Args:
         flat: the system.
         steps: how many.
+        friction: c_f, the share of the velocity forgotten in a step.
+        every: steps from one action of the thermostat to the next; divides steps.
 
     Returns:
-        (walkers, restraints, friction, start) -> (walkers, values (tiles, steps, tile, axes + E)
-        float32 after each step: the collective variables, then the extras). Leading axes (tiles,
-        tile); start is the global step.
+        (walkers, restraints, start) -> (walkers, values (tiles, steps, tile, axes + E) float32
+        after each step: the collective variables, then the extras). Leading axes (tiles, tile);
+        start is the global step.
+
+    Raises:
+        ValueError: every does not divide steps.
     """
+    if steps % every:
+        raise ValueError(f"every must divide the {steps} steps of a stretch, but is {every}.")
+    share = 1 - (1 - friction) ** every
 
     def feel(x, restraint: Restraint):
         values, pull, extras = jax.vjp(flat.observe, x, has_aux=True)
@@ -122,26 +136,29 @@ def stretch(flat: FlatSystem, steps: int) -> Callable:
             -restraint.stiffness * (values - restraint.center)
         )[0]
 
-    def one(walker: Walkers, restraint: Restraint, friction, start):
+    def one(walker: Walkers, restraint: Restraint, start):
         dt, domain = restraint.dt, flat.domain
         key = jax.random.wrap_key_data(walker.key)
 
-        def body(carry, t):
-            x, v = carry
-            noise = jax.random.normal(jax.random.fold_in(key, t), x.shape)
-            x, v = thermal_drift(x, v, noise, dt, friction, 1.0, domain)
-            values, force = feel(x, restraint)
-            return (x, kick(x, v, force, dt, domain)), values
+        def part(carry, t):
+            noise = jax.random.normal(jax.random.fold_in(key, t), walker.position.shape)
+
+            def step(carry, forgotten):
+                x, v = thermal_drift(*carry, noise, dt, forgotten, 1.0, domain)
+                values, force = feel(x, restraint)
+                return (x, kick(x, v, force, dt, domain)), values
+
+            return jax.lax.scan(step, carry, jnp.zeros(every).at[0].set(share))
 
         x = walker.position
         v = kick(x, walker.velocity, feel(x, restraint)[1], dt / 2, domain)
-        (x, v), values = jax.lax.scan(body, (x, v), start + jnp.arange(steps))
+        (x, v), values = jax.lax.scan(part, (x, v), start + jnp.arange(0, steps, every))
         v = kick(x, v, feel(x, restraint)[1], -dt / 2, domain)
-        return Walkers(x, v, walker.key), values
+        return Walkers(x, v, walker.key), values.reshape(steps, -1)
 
-    run_tile = jax.vmap(one, in_axes=(0, 0, None, None), out_axes=(0, 1))
+    run_tile = jax.vmap(one, in_axes=(0, 0, None), out_axes=(0, 1))
 
-    def run(walkers, restraints, friction, start):
-        return jax.lax.map(lambda both: run_tile(*both, friction, start), (walkers, restraints))
+    def run(walkers, restraints, start):
+        return jax.lax.map(lambda both: run_tile(*both, start), (walkers, restraints))
 
     return run

@@ -95,6 +95,7 @@ def build(
     walkers = (config.groups + config.witnesses * len(starts or {})) * config.copies
     chosen = engine_devices.choose(walkers, devices, spread)
 
+    stretch = restrained.stretch(flat, config.block, config.friction, config.every)
     example = np.zeros(flat.size, np.float32)
     draw = jax.vmap(lambda key: flat.domain.draw(key, example))
     return Apparatus(
@@ -102,7 +103,7 @@ def build(
         grid=grid,
         config=config,
         devices=chosen,
-        run=chosen.each(restrained.stretch(flat, config.block), mapped=2, shared=2, donate=(0,)),
+        run=chosen.each(stretch, mapped=2, shared=1, donate=(0,)),
         look=chosen.map(restrained.look(flat)),
         stiffness=restrained.stiffness(flat),
         balance=chosen.each(restrained.balance(flat), mapped=2, shared=2),
@@ -201,7 +202,7 @@ def lead(apparatus: Apparatus, walkers: Walkers, restraints: list[Restraint], st
     for restraint in restraints:
         if restraint is not last:
             last, held = restraint, devices.split(devices.scatter(tiled(restraint, devices, tile)))
-        parts, values = apparatus.run(parts, held, np.float32(config.friction), np.int32(step))
+        parts, values = apparatus.run(parts, held, np.int32(step))
         seen.append(devices.join(values))
         step += config.block
     host, seen = devices.gather((devices.join(parts), seen))

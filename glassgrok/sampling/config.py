@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 STARTS = ("memorising", "generalising")
 # What the ladder's V is expected to be wrong by, in nats.
 FILL = 5.0
+# Between two actions of the thermostat on windows: the share of the velocity that is forgotten, and
+# radians of the stiffest direction, both at most. With pi radians it would never forget.
+FORGOTTEN, HALF_PERIOD = 0.1, 2.5
 
 
 class Layout(NamedTuple):
@@ -225,7 +228,8 @@ class UmbrellaConfig:
         columns: windows along A on each rung of the grid, 0 for none, or "auto": as many as their
             widths ask for.
         draws: uniform points of the domain.
-        friction: c_f.
+        friction: c_f, the share of the velocity forgotten in a step; the thermostat does what
+            several steps forget at once, see `every`.
         omega_dt: dt times the largest frequency found at a rung. Where all directions are equally
             stiff S errs by its square/12; of a network few are: at p = 13 S' is with 1.0 what it
             is with 0.5, within errors of some 3 % (figures/landscapes/relaxation.md).
@@ -298,3 +302,13 @@ class UmbrellaConfig:
                 f"{self.settle} of {self.steps} leaves {counted}; lower settle or block, or raise "
                 "steps."
             )
+
+    @property
+    def every(self) -> int:
+        """Steps from one action of the thermostat to the next; see `restrained.stretch`.
+
+        A divisor of `block`, within which a tenth of the velocity is forgotten and the stiffest
+        direction goes through less than half a period.
+        """
+        most = min(FORGOTTEN / self.friction, HALF_PERIOD / self.omega_dt)
+        return max(k for k in range(1, self.block + 1) if self.block % k == 0 and k <= max(1, most))

@@ -336,8 +336,8 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
     axes = plan.windows.center.shape[1]
     restraint = plan.windows.restraint(state.places.window)
     held = devices.split(_scattered(plan, restraint))
-    friction, step = np.float32(config.friction), np.int32(state.block * config.block)
-    walkers, values = apparatus.run(devices.split(state.walkers), held, friction, step)
+    step = np.int32(state.block * config.block)
+    walkers, values = apparatus.run(devices.split(state.walkers), held, step)
     seen = {"values": devices.join(values)}
     if state.block >= state.settled:
         seen["balance"] = devices.join(apparatus.balance(walkers, held, factor, step))

@@ -119,13 +119,16 @@ def test_in_equilibrium_the_divergence_agrees_with_the_restraints():
 
 
 def test_walkers_that_are_too_hot_are_seen(monkeypatch):
-    """<X . grad w> = T <div X>, so at T = 1.05 S is wrong by a twentieth of itself."""
+    """<X . grad w> = T <div X>, so at T = 1.05 S is wrong by a twentieth of itself.
+
+    2.5 nats, of which 2,000 steps, enough for the test before, know 0.55 and eight groups see less.
+    """
 
     def hot(x, v, noise, dt, friction, kT, domain):
         return thermal_drift(x, v, noise, dt, friction, 1.05 * kT, domain)
 
     monkeypatch.setattr(restrained, "thermal_drift", hot)
-    found, wrong, check = uneven(1.0, steps=2000, rung_steps=400)
+    found, wrong, check = uneven(1.0, steps=8000, rung_steps=400)
     assert not check.passed
     off, error = found.umbrella.divergence[-1], found.umbrella.divergence_error[-1]
     assert abs(off + 0.05 * found.entropy[0]) < 5 * error
@@ -224,7 +227,7 @@ def test_basins_that_lose_less_volume_win(sweepers):
         assert error.max() < 1
         assert (np.abs(off) < 5 * error).all()
     else:
-        assert (off < -5).all()
+        assert off[0] < -5  # where the basins differ most; each walker in the stiff one costs 5
 
 
 @pytest.mark.slow  # ten runs; each of the others looks at one
