@@ -105,9 +105,10 @@ def _made_by(out: Path, names: Sequence[str]) -> str:
         path = out / f"{name}.json"
         if path.is_file():
             known = json.loads(path.read_text())
-            about = known.get("provenance") or known["runs"][0]["provenance"]
-            devices = ", ".join(sorted(set(about["devices"])))
-            found.append(f"`{name}` at scale {known['scale']} on {devices}")
+            of = [run["provenance"] for run in known.get("runs", []) if "provenance" in run]
+            about = [known["provenance"]] if "provenance" in known else of
+            devices = ", ".join(sorted({d for one in about[:1] for d in one["devices"]}))
+            found.append(f"`{name}` at scale {known['scale']}" + f" on {devices}" * bool(devices))
     return "; ".join(found) + "."
 
 

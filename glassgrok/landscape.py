@@ -247,9 +247,9 @@ class Landscape:
     def fractions(self, u_below: float = np.inf, a_above: float = -np.inf) -> np.ndarray:
         """What each group adds to `fraction`, whose mean it is: pseudovalues of the jackknife.
 
-        Groups that are held in basins of their own differ by far more than a nat. Then the volume
-        is that of the largest basin and not of the mean: ln mean_g exp, as Machta (2010) weighs
-        runs, and the mean is below it.
+        Groups that are held in basins of their own differ by far more than a nat. Then the mean
+        volume counts, ln mean_g exp, as Machta (2010) weighs runs by theirs, and the mean of ln is
+        below it.
 
         Args:
             u_below, a_above: as of `fraction`.

@@ -330,7 +330,7 @@ def measured(options: Options, kind: str, task: gg.Task, starts: dict) -> gg.Lan
 
     return kept_landscape(
         options.out / "figure18.runs" / f"{options.scale}-{kind}.nc",
-        repr((task.name, size.train, size.hidden, plane, grid)),
+        repr((task.name, size, HALF_WIDTH, RATE, DECAYS, NETWORKS[options.scale], grid)),
         lambda: gg.umbrella(system, grid, plane.umbrella, jax.random.key(0), starts, on_block=tell),
     )
 

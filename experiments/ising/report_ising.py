@@ -85,7 +85,7 @@ def _bare(found):
 
 
 def _delay(found):
-    runs = [r for r in found["runs"] if r["run"]["decay"] > 0]
+    runs = there([r for r in found["runs"] if r["run"]["decay"] > 0])
     told = [r["generalised"]["random"] for r in runs]
     early = spread([r["memorised"] for r in runs])
     return f"memorised at epoch {early}, 75 % of the random test set at {spread(told)}", verdict(
@@ -129,7 +129,7 @@ def _ordered(labels: tuple[str, ...], falling: bool):
 
 
 def _no_grokking(found):
-    own = [r for r in found["runs"] if r["label"] == "c = 1"]
+    own = there([r for r in found["runs"] if r["label"] == "c = 1"])
     at = [(r["memorised"], r["generalised"]["random"], plateau(r, "random_accuracy")) for r in own]
     told = f"memorised {spread([m for m, _, _ in at])}, generalised {spread([g for _, g, _ in at])}"
     early = all(g is not None and g <= max(m or 0, 1) * 1.5 for m, g, _ in at)
@@ -169,7 +169,7 @@ def _dropout(found):
 
 def _above(found):
     told, right = [], True
-    for p in sorted({r["run"]["drop"] for r in found["runs"]}):
+    for p in sorted({r["run"]["drop"] for r in there(found["runs"])}):
         own = [r for r in found["runs"] if r["run"]["drop"] == p]
         lead = []
         for r in own:

@@ -30,7 +30,7 @@ def _equal(value: float, error: float, wanted: float) -> bool:
 
 
 def _gibbs(found):
-    ends = [run["end"] for run in found["runs"]]
+    ends = [run["end"] for run in there(found["runs"])]
     told = ", ".join(
         f"{run['dimensions']}-D z = {run['end']['z']:.1f} of {run['end']['effective_samples']:,.0f}"
         f" effective samples, θ {measured(*run['end']['temperature'])} of that asked for"
@@ -129,7 +129,7 @@ def _memorising(found):
 def _zero_risk(found):
     told = []
     inside = []
-    for run in _walks(found):
+    for run in there(_walks(found)):
         mean, error, _ = _exponents([run], "zero_risk")
         noise = np.mean([c["noise"] for c in run["copies"] if "noise" in c])
         told.append(f"T = {run['temperature']:g}, decay {run['weight_decay']:g}: "

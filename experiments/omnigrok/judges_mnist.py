@@ -92,7 +92,7 @@ def _critical(found):
 def _groks(found):
     told, ratios = [], {}
     for alpha in (8.0, 1.0):
-        some = [r for r in found["runs"] if r["columns"]["scale"] == alpha]
+        some = there([r for r in found["runs"] if r["columns"]["scale"] == alpha])
         seen = [reached(r, MEMORISED, "train_accuracy") for r in some]
         then = [reached(r, GENERALISED) for r in some]
         told.append(f"alpha {alpha:g}: memorised {spread(seen)}, generalised {spread(then)}")
@@ -103,12 +103,12 @@ def _groks(found):
 
 def _sizes(found):
     level = 0.7
-    times = {r["columns"]["size"]: reached(r, level) for r in found["runs"]}
+    times = {r["columns"]["size"]: reached(r, level) for r in there(found["runs"])}
     told = ", ".join(
         f"{n:,}: " + ("never" if t is None else f"{t:.0f}") for n, t in sorted(times.items())
     )
-    there = [t for _, t in sorted(times.items()) if t is not None]
-    holds = len(there) > 3 and there[0] == max(there) and there[0] > 2 * there[-1]
+    came = [t for _, t in sorted(times.items()) if t is not None]
+    holds = len(came) > 3 and came[0] == max(came) and came[0] > 2 * came[-1]
     return f"steps to {level:.0%} test accuracy by N: {told}", verdict(holds)
 
 
@@ -146,7 +146,7 @@ def _inverse(found):
     told += "".join(
         f"; {e['power']:.2f} ± {e['error']:.2f} to {float(v):.0%}" for v, e in others.items()
     )
-    return told, verdict(as_inverse(shape))
+    return told, as_inverse(shape)
 
 
 def _wider(mse, found):
@@ -164,10 +164,10 @@ def _wider(mse, found):
 
 
 def _plateau(found):
-    levels = [plateau(r) for r in found["runs"]]
+    levels = [plateau(r) for r in there(found["runs"])]
     told = f"test accuracy once memorised {spread(levels)}"
-    there = [v for v in levels if v is not None]
-    return told, verdict(bool(there) and min(there) > 0.25 and max(there) < 0.45)
+    known = [v for v in levels if v is not None]
+    return told, verdict(bool(known) and min(known) > 0.25 and max(known) < 0.45)
 
 
 def _late(found):

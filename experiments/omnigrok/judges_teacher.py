@@ -129,7 +129,7 @@ def _inverse(found):
             f"{fit['decades']:.2f} decades of gamma"
         )
         words.append(as_inverse(fit))
-    word = verdict(words[0]) if words[0] == words[1] else OPEN
+    word = words[0] if words[0] == words[1] else OPEN
     return "t ~ gamma^-k, k = " + "; ".join(told), word
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 from toy_addition import MAIN, MAP
 from toy_paths import LEARNED
 
-from glassgrok.claims import OPEN, Claim, there, verdict
+from glassgrok.claims import AGREES, DIFFERS, OPEN, Claim, there, verdict
 
 PICTURES = {
     MAP: "Toy addition over weight norm and messiness (Figure 6a, b, d, e)",
@@ -85,7 +85,7 @@ def _scaled(found: dict, kind: str, way: str) -> list[float]:
     runs = sorted(
         (r["decay"], r["scaled"]) for r in found["runs"] if (r["kind"], r["way"]) == (kind, way)
     )
-    return [np.nan if scaled is None else scaled for _, scaled in runs]
+    return [np.nan if scaled is None else scaled for _, scaled in there(runs)]
 
 
 def _time(kind: str, name: str):
@@ -106,7 +106,8 @@ def _time(kind: str, name: str):
 
 def _network(found):
     ratios = []
-    kinds = [k for k in found["predicted"] if _scaled(found, k, "network from C")]
+    known = {r["kind"] for r in there(found["runs"]) if r["way"] == "network from C"}
+    kinds = there([k for k in found["predicted"] if k in known])
     for kind in kinds:
         pair = (_scaled(found, kind, way) for way in ("network from C", "Eq. 6 from C"))
         ratios += [net / path for net, path in zip(*pair, strict=True)]
@@ -126,9 +127,9 @@ def _law(way: str):
             law = power([r["decay"] for r in runs], times)
             told.append(f"{kind}: " + (_words(law) if law else "too few generalised"))
             laws.append(law)
-        if None in laws:
-            return "; ".join(told), OPEN
-        return "; ".join(told), verdict(all(map(as_inverse, laws)))
+        words = [as_inverse(law) for law in there(laws)]
+        word = next((w for w in (DIFFERS, OPEN) if w in words), AGREES)
+        return "; ".join(told), word
 
     return judge
 
@@ -146,6 +147,7 @@ def _descends(found):
         ]
         for kind in found["predicted"]
     }  # fmt: skip
+    there([count for each in counts.values() for count in each])
     told = "; ".join(f"{kind}: {', '.join(map(str, each))}" for kind, each in counts.items())
     several = any(count > 1 for each in counts.values() for count in each)
     return f"descents of the test loss by more than 10 %, from A: {told}", verdict(several)

@@ -101,7 +101,7 @@ def _law(found):
         told += f"; {_told(laws[0])}, where the largest slow down memorising too"
     if laws[1]["decades"] < 1:
         return told, OPEN
-    return told, verdict(as_inverse(laws[1]))
+    return told, as_inverse(laws[1])
 
 
 CLAIMS = (

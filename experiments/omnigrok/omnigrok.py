@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from glassgrok.claims import AGREES, DIFFERS, OPEN
 from glassgrok.experiment import Seeded
 from glassgrok.fitting import Progress
 
@@ -16,6 +17,7 @@ SEEDS = {"quick": 2, "cpu": 3, "paper": 5}
 LEVEL = 0.95  # of accuracy, at which a network has overfitted or generalised
 FLOOR = 1e-5  # added to losses before their logarithm, as in the authors' code
 SMALL = 0.05  # of ln loss: a rise or a well below it is none
+HIDDEN = 0.3  # of an exponent: what its errors may hide where it is called 1
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,16 @@ def power(decays, steps) -> dict | None:
     }
 
 
-def as_inverse(law: dict) -> bool:
-    """Whether k of `power` is 1: to 0.1, or to three of its errors where these are larger."""
-    return abs(law["power"] - 1) < max(0.1, 3 * law["error"])
+def as_inverse(law: dict | None) -> str:
+    """Whether k of `power` is 1, to 0.1 or to three of its errors where these are larger.
+
+    Not decided where there is no fit, or where three errors are so large that they hide much.
+    """
+    if law is None:
+        return OPEN
+    if abs(law["power"] - 1) >= max(0.1, 3 * law["error"]):
+        return DIFFERS
+    return AGREES if 3 * law["error"] < HIDDEN else OPEN
 
 
 def rounded(values, digits: int = 4):

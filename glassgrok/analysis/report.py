@@ -22,7 +22,7 @@ from glassgrok.grid import Axis
 from glassgrok.landscape import Landscape, jackknife, pooled
 
 LINES = textwrap.TextWrapper(100, subsequent_indent="    ")
-APART = 1.0  # nats between groups from which on ln of the mean is not the mean of ln
+APART = 4.0  # nats between groups, from which on they are more than noise
 GAP = 0.3  # share of e^S beside unsampled bins above which a row is not quoted
 
 
@@ -282,13 +282,14 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
 
 
 def _of_basins(groups: np.ndarray) -> list[str]:
-    """What groups say of a volume where they differ by so much that their mean is not its ln."""
+    """What groups say of a volume where they differ by more than their mean's error tells."""
     if not np.isfinite(groups).all() or np.std(groups, ddof=1) < APART:
         return []
-    low, high = groups.min(), groups.max()
+    error = jackknife(np.array([pooled(np.delete(groups, g)) for g in range(len(groups))]))
     return LINES.wrap(
-        f"  Groups say {low:.0f} to {high:.0f}, and the mean of ln is told. If they are held in "
-        f"basins of their own their mean volume counts, and its ln is {pooled(groups):.1f}."
+        f"  Groups say {groups.min():.0f} to {groups.max():.0f}, and the mean of ln is told. If "
+        "they are held in basins of their own ln of their mean volume counts, which rests on the "
+        f"best of them: {pooled(groups):.1f} ± {error:.1f}."
     )
 
 
