@@ -1,17 +1,26 @@
 """Two forced CPU devices and strict JAX, set before anything imports JAX."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Without NPROC several collective programs in flight hang for ever on machines with few cores.
 os.environ["NPROC"] = "16"
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false"  # as in a run
 )
+# Tests compile the same programs again and again, and so do the processes that they start: each
+# program is kept, for as long as this process lives.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="glassgrok-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import matplotlib
 import pytest
 
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -15,27 +15,9 @@ import jax
 import judges_mnist
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from scripts import written
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN, judged
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled(tmp_path_factory):
-    """Programs are kept, since several scripts compile the same ones."""
-    wanted = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in wanted}
-    for values in (wanted, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # it is set up once, when the first program is compiled
-        if values is wanted:
-            yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """What a run goes through: changed steps, warm starts, full disks, impatient users."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ def with_steps(steps, **changes):
 
 
 @pytest.fixture(scope="module")
-def halted(cache, tmp_path_factory):
+def halted(tmp_path_factory):
     """Stopped in adaptation."""
     folder = tmp_path_factory.mktemp("halted") / "run"
     with pytest.raises(Stopped):
@@ -183,7 +182,7 @@ def test_a_warm_start_of_something_else(whole, tmp_path, changes, told):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_warm_start_before_there_is_v(cache, tmp_path):
+def test_a_warm_start_before_there_is_v(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path / "old", CONFIG, on_progress=stop_at("ladder", 1))
     with pytest.raises(ValueError, match=r"has no V yet, since it is in its ladder at step 50"):
@@ -214,11 +213,10 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def command(cache, stage, numbers, *words, largest=0):
+def command(stage, numbers, *words, largest=0):
     """The command line, with what happens after a block of a stage."""
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, stage, repr(numbers), str(largest), *words],
-        env=os.environ | cache,
         capture_output=True,
         text=True,
         timeout=200,
@@ -226,23 +224,23 @@ def command(cache, stage, numbers, *words, largest=0):
     )
 
 
-def test_sigterm_twice_sigint_and_a_full_disk(whole, cache, tmp_path):
+def test_sigterm_twice_sigint_and_a_full_disk(whole, tmp_path):
     folder, file = tmp_path / "run", tmp_path / "run.yaml"
     file.write_text(configs.dump(CONFIG))
-    done = command(cache, "ladder", [15], "sample", str(file), "--out", str(folder))
+    done = command("ladder", [15], "sample", str(file), "--out", str(folder))
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert f"Go on with:\n  glassgrok resume {folder}" in done.stderr
     assert not finished(folder)
 
     before = {p: b for p, b in bytes_of(folder / "checkpoints").items()}
-    done = command(cache, "adaptation", [2, 2], "resume", str(folder))
+    done = command("adaptation", [2, 2], "resume", str(folder))
     assert (done.returncode, done.stdout) == (130, ""), done.stderr
     assert "Interrupted; the last checkpoint stays." in done.stderr
     assert before.items() <= bytes_of(folder / "checkpoints").items()
 
     for clock in ("0", "1000"):  # in a save, or in the landscape
         words = ["resume", str(folder), "--checkpoint-seconds", clock]
-        done = command(cache, "production", [], *words, largest=12_000)
+        done = command("production", [], *words, largest=12_000)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
         last = done.stderr.strip().splitlines()[-1]
@@ -250,7 +248,7 @@ def test_sigterm_twice_sigint_and_a_full_disk(whole, cache, tmp_path):
         assert "could not be written" in last
         assert not finished(folder)
 
-    done = command(cache, "", [], "resume", str(folder))
+    done = command("", [], "resume", str(folder))
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert differing(whole, folder) == []

@@ -13,7 +13,7 @@ from glassgrok.engine.run import Stopped, run
 
 
 @pytest.fixture(scope="module")
-def place(cache, whole):
+def place(whole):
     """Where some walkers of the run are."""
     position, group, _ = export._walkers(whole, CONFIG)
     system = configs.build_system(CONFIG)
@@ -47,7 +47,7 @@ def test_where_no_walker_is_a_sentence_tells(whole, tmp_path, capsys):
     assert not file.exists()
 
 
-def test_a_run_without_walkers_is_refused(cache, tmp_path, capsys):
+def test_a_run_without_walkers_is_refused(tmp_path, capsys):
     folder = tmp_path / "run"
     with pytest.raises(Stopped):
         run(folder, CONFIG, on_progress=stop_at("ladder", 1))

@@ -236,7 +236,7 @@ def test_outside_srun_a_process_works_alone(monkeypatch):
 
 @pytest.mark.slow  # two minutes; that one process gives these bits when stopped is tested elsewhere
 @pytest.mark.timeout(900)
-def test_windows_of_two_processes_killed_and_resumed(cache, together, tmp_path):
+def test_windows_of_two_processes_killed_and_resumed(together, tmp_path):
     file, folder = tmp_path / "windows.yaml", tmp_path / "run"
     file.write_text(configs.dump(WITH_WINDOWS))
     two = together(2, ["sample", file, "--out", folder], folder)

@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ FIRST_OF_EACH = ("train", "starts", "ladder", "adaptation", "production")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(cache, tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     return run(tmp_path_factory.mktemp("reference") / "run", CONFIG)
 
 
@@ -66,11 +65,10 @@ def test_stopped_in_every_stage_the_result_is_the_same(uninterrupted, tmp_path):
     assert folders.read_provenance(folder)["sessions"] == 6
 
 
-def command(*words, cache):
+def command(*words):
     # The devices and threads of this process, so that the programs are the same.
     return subprocess.Popen(
         [sys.executable, "-m", "glassgrok", *words],
-        env=os.environ | cache,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -87,15 +85,15 @@ def kill_when(process, true):
     process.communicate()
 
 
-def test_killed_and_resumed_the_result_is_the_same(uninterrupted, cache, tmp_path):
+def test_killed_and_resumed_the_result_is_the_same(uninterrupted, tmp_path):
     folder, file = tmp_path / "run", tmp_path / "run.yaml"
     file.write_text(configs.dump(CONFIG))
-    first = command("sample", str(file), "--out", str(folder), cache=cache)
+    first = command("sample", str(file), "--out", str(folder))
     kill_when(first, (folder / "config.yaml").exists)  # before any checkpoint
-    second = command("resume", str(folder), "--checkpoint-seconds", "0", cache=cache)
+    second = command("resume", str(folder), "--checkpoint-seconds", "0")
     kill_when(second, lambda: any(r["step"] > 800 for r in sampled(folder)))  # while saving
     assert not (folder / "landscape.nc").exists()
-    last = command("resume", str(folder), cache=cache)
+    last = command("resume", str(folder))
     out, err = last.communicate(timeout=200)
     assert last.returncode == 0, err
     assert "Results are in" in out

@@ -25,7 +25,7 @@ from glassgrok.landscape import Landscape
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(cache, tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     return run(tmp_path_factory.mktemp("reference") / "run", WITH_WINDOWS)
 
 
