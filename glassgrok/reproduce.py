@@ -100,7 +100,7 @@ PAPERS = {
         Step("figure11_gradients.py", "figure11", (0.2, 5, 20), whole=True),
         Step("figure13_activations.py", "figure13", (0.2, 0.3, 0.3), whole=True),
         Step("figure16_confidence.py", "figure16", (0.1, 0.1, 0.1)),
-        Step("figure18_entropy.py", "figure18", (1.5, 32, 60), whole=True),
+        Step("figure18_entropy.py", "figure18", (1.5, 40, 60), whole=True),
         Step("report_ising.py", None, (0.1, 0.1, 0.1)),
     ),
 }

@@ -254,4 +254,14 @@ def test_heights_are_those_of_the_first_over_the_second():
     height = figure18_entropy.height(found, -1.5, 0.35, 0.15)
     assert height["difference"] == pytest.approx(-6.0)
     assert height["of"] == pytest.approx([0.35, 0.15])
+    assert not height["bound"]
+    # What was not sampled lies below what was on the way to it.
+    entropy = found.entropy.copy()
+    entropy[0, 3] = np.nan
+    bound = figure18_entropy.height(replace(found, entropy=entropy), -1.5, 0.35, 0.05)
+    assert bound["bound"]
+    assert bound["of"] == pytest.approx([0.25, 0.05])
+    assert bound["difference"] == pytest.approx(-6.0)
+    deep = figure18_entropy.profile(found, -1.5)
+    assert [value for value, _ in deep["depth"]] == pytest.approx([0, -3, -6, -9])
     assert figure18_entropy.height(found, -1.5, 0.35, 0.32) is None

@@ -222,18 +222,46 @@ def rows_of(landscape: gg.Landscape) -> list[dict]:
 
 
 def height(landscape: gg.Landscape, u: float, first: float, second: float) -> dict | None:
-    """S(u, first) - S(u, second) with its error; None where either was not sampled."""
+    """S(u, first) - S(u, second) with its error; None where `second` was not sampled.
+
+    Where `first` was not, but what lies on the way to it was, S there is a bound: it falls with the
+    distance from equilibrium.
+    """
     rows, columns = landscape.grid.axes
     i = int(np.clip((u - rows.low) / rows.width, 0, rows.bins - 1))
-    bins = [
-        (i, int(np.clip((value - columns.low) / columns.width, 0, columns.bins - 1)))
+    wanted, other = (
+        int(np.clip((value - columns.low) / columns.width, 0, columns.bins - 1))
         for value in (first, second)
-    ]
-    if bins[0] == bins[1] or not all(np.isfinite(landscape.entropy[b]) for b in bins):
+    )
+    sampled = np.flatnonzero(np.isfinite(landscape.entropy[i]))
+    if other not in sampled:
         return None
-    value, error = landscape.difference(*reversed(bins))
-    centers = [float(columns.centers[b[1]]) for b in bins]
-    return {"u": float(rows.centers[i]), "of": centers, "difference": value, "error": error}
+    found = int(sampled[np.argmin(np.abs(sampled - wanted))])
+    if found == other:
+        return None
+    value, error = landscape.difference((i, other), (i, found))
+    return {
+        "u": float(rows.centers[i]),
+        "of": [float(columns.centers[j]) for j in (found, other)],
+        "bound": found != wanted,
+        "difference": value,
+        "error": error,
+    }
+
+
+def profile(landscape: gg.Landscape, u: float) -> dict:
+    """S below the ridge of the row nearest to u, with the error of the difference."""
+    rows, columns = landscape.grid.axes
+    i = int(np.clip((u - rows.low) / rows.width, 0, rows.bins - 1))
+    sampled = np.flatnonzero(np.isfinite(landscape.entropy[i]))
+    if not len(sampled):
+        return {"u": float(rows.centers[i]), "at": [], "depth": []}
+    ridge = int(np.nanargmax(landscape.entropy[i]))
+    return {
+        "u": float(rows.centers[i]),
+        "at": [float(columns.centers[j]) for j in sampled],
+        "depth": [list(landscape.difference((i, ridge), (i, int(j)))) for j in sampled],
+    }
 
 
 def plain(table: np.ndarray) -> list:
@@ -247,8 +275,11 @@ def judged(landscape: gg.Landscape, kind: str, found: list[dict]) -> dict:
     means = {d: np.mean([at(n, level)[kind] for n in found if n["decay"] == d]) for d in DECAYS}
     heights = [height(landscape, row["u"], means[DECAYS[1]], means[DECAYS[0]]) for row in rows]
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
+    found_out = convergence(landscape)
     return {
-        "converged": bool(convergence(landscape).converged),
+        "converged": found_out.converged,
+        "reasons": list(found_out.reasons),
+        "profile": profile(landscape, level),
         "median_error": float(np.median(errors)),
         "rows": rows,
         "level": level,
@@ -283,13 +314,27 @@ def text_of(options: Options, results: dict) -> str:
         ]
         lines.append(
             f"Over (u, {kinds[kind]}), {'CONVERGED' if told['converged'] else 'NOT CONVERGED'}, "
-            f"median error {told['median_error']:.2f} nats. Equilibrium:\n\n"
-            + table(["u", kinds[kind], *others], rows)
+            f"median error {told['median_error']:.2f} nats. {' '.join(told['reasons'])} "
+            "Equilibrium:\n\n" + table(["u", kinds[kind], *others], rows)
+        )
+        deep = told["profile"]
+        every = max(1, len(deep["at"]) // 8)
+        lines.append(
+            f"S at u = {deep['u']:.2f}, less its maximum there:\n\n"
+            + table(
+                [kinds[kind], "nats"],
+                [
+                    [f"{x:.3f}", f"{value:.1f} ± {error:.1f}"]
+                    for x, (value, error) in list(zip(deep["at"], deep["depth"], strict=True))[
+                        ::every
+                    ]
+                ],
+            )
         )
         if told["decay_over_none"]:
             rows = [
-                [f"{h['u']:.2f}", f"{h['of'][0]:.3f}", f"{h['of'][1]:.3f}",
-                 f"{h['difference']:+.2f} ± {h['error']:.2f}"]
+                [f"{h['u']:.2f}", f"{h['of'][0]:.3f}" + ", the nearest sampled" * h["bound"],
+                 f"{h['of'][1]:.3f}", f"{h['difference']:+.2f} ± {h['error']:.2f}"]
                 for h in told["decay_over_none"]
             ]  # fmt: skip
             every = max(1, len(rows) // 8)

@@ -279,11 +279,14 @@ def _entropy(found):
     if not told["decay_over_none"]:
         return "not both were sampled", OPEN
     lowest = told["decay_over_none"][0]
+    most = "at most " * lowest["bound"]
     text = (
-        f"at u = {lowest['u']:.2f} S at the sparsity {lowest['of'][0]:.2f} of networks with decay, "
-        f"less that at {lowest['of'][1]:.2f} of those without: {lowest['difference']:+.1f} ± "
+        f"at u = {lowest['u']:.2f} S at the sparsity of networks with decay, less that at "
+        f"{lowest['of'][1]:.2f} of those without: {most}{lowest['difference']:+.1f} ± "
         f"{lowest['error']:.1f} nats"
     )
+    if lowest["bound"]:
+        text += f", as at {lowest['of'][0]:.2f}, the nearest sampled"
     if not told["converged"]:
         return text + "; not converged", OPEN
     return text, verdict(lowest["difference"] < -3 * lowest["error"])
