@@ -72,8 +72,8 @@ class Size:
 
 
 QUICK = gg.UmbrellaConfig(
-    groups=2, witnesses=2, steps=100, block=10, rung_steps=60, spread_steps=40, level_steps=40,
-    columns=4, draws=256, sweepers=1, patience=0, omega_dt=0.1,
+    groups=2, witnesses=2, steps=200, block=10, rung_steps=100, spread_steps=40, level_steps=80,
+    columns=4, draws=256, sweepers=4, patience=0, omega_dt=0.1,
 )  # fmt: skip
 CPU = gg.UmbrellaConfig(
     groups=6, witnesses=2, steps=400, block=25, rung_steps=1000, spread_steps=1000,
