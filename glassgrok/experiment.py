@@ -104,8 +104,10 @@ def known_runs(out: Path, name: str, scale: str, seed: int | None = None) -> lis
             f"{path} holds runs of the scale {known['scale']}, not {scale}; give another "
             "--out, or remove it."
         )
+    if seed is None:
+        return known["runs"]
     others = {run["provenance"]["seed"] for run in known["runs"]} - {seed}
-    if seed is not None and others:
+    if others:
         raise ValueError(
             f"{path} holds runs of the seed {others.pop()}, not {seed}; give another --out, or "
             "remove it."

@@ -202,7 +202,7 @@ def test_claims_about_training_are_told_apart(tmp_path):
     assert words(tmp_path, "figure3_grokking", {"runs": [trained(8.0, 200, 300), fast]}) == [
         DIFFERS
     ]
-    assert words(tmp_path, "figure3_grokking", {"runs": [slow]}) == [DIFFERS]
+    assert words(tmp_path, "figure3_grokking", {"runs": [slow]}) == [OPEN]  # none at alpha = 1
     runs = [trained(7.0, 100, t, size=n) for n, t in ((200, 9000), (500, 4000), (1000, 3000))]
     assert words(tmp_path, "figure3_sizes", {"runs": runs}) == [DIFFERS]  # too few
     runs.append(trained(7.0, 100, 2000, size=7000))
