@@ -105,10 +105,10 @@ def _made_by(out: Path, names: Sequence[str]) -> str:
         path = out / f"{name}.json"
         if path.is_file():
             known = json.loads(path.read_text())
-            of = [run["provenance"] for run in known.get("runs", []) if "provenance" in run]
-            about = [known["provenance"]] if "provenance" in known else of
-            devices = ", ".join(sorted({d for one in about[:1] for d in one["devices"]}))
-            found.append(f"`{name}` at scale {known['scale']}" + f" on {devices}" * bool(devices))
+            records = [known, *known.get("runs", [])]
+            about = next((r["provenance"] for r in records if "provenance" in r), None)
+            where = f" on {', '.join(sorted(set(about['devices'])))}" if about else ""
+            found.append(f"`{name}` at scale {known['scale']}{where}")
     return "; ".join(found) + "."
 
 

@@ -7,7 +7,6 @@ the audit of the mean force after a block, in one process, in turn, the best of 
 Leaves windows.json.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Literal
 
 import jax
 import numpy as np
-import tyro
 
 import glassgrok as gg
 from glassgrok.engine import restrained
 from glassgrok.engine.flat import FlatSystem, flatten
-from glassgrok.engine.folder import provenance
+from glassgrok.engine.folder import write_json
 from glassgrok.engine.restrained import Restraint
 from glassgrok.engine.walkers import Walkers
+from glassgrok.experiment import about, command
 
 MODULI = {"quick": (7,), "cpu": (7, 13, 23)}
 EVERY = (1, 5, 10)
@@ -102,12 +101,10 @@ def main(options: Options) -> None:
             f"{rows[-1]['audit_in_steps']:.1f} steps",
             flush=True,
         )
-    about = provenance("benchmark", 0, f"windows.py --scale {options.scale}")
-    about["devices"] = [f"{d.platform} {d.device_kind}" for d in jax.local_devices()]
     options.out.mkdir(parents=True, exist_ok=True)
-    told = {"provenance": about, "walkers": WALKERS, "block": STEPS, "rows": rows}
-    (options.out / "windows.json").write_text(json.dumps(told, indent=1) + "\n")
+    told = {"provenance": about("windows", 0), "walkers": WALKERS, "block": STEPS, "rows": rows}
+    write_json(options.out / "windows.json", told)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -221,6 +221,11 @@ def rows_of(landscape: gg.Landscape) -> list[dict]:
     ]  # fmt: skip
 
 
+def bin_of(axis: gg.Axis, value: float) -> int:
+    """The bin of an axis that holds a value, or is nearest to it."""
+    return int(np.clip((value - axis.low) / axis.width, 0, axis.bins - 1))
+
+
 def height(landscape: gg.Landscape, u: float, first: float, second: float) -> dict | None:
     """S(u, first) - S(u, second) with its error; None where `second` was not sampled.
 
@@ -228,11 +233,7 @@ def height(landscape: gg.Landscape, u: float, first: float, second: float) -> di
     distance from equilibrium.
     """
     rows, columns = landscape.grid.axes
-    i = int(np.clip((u - rows.low) / rows.width, 0, rows.bins - 1))
-    wanted, other = (
-        int(np.clip((value - columns.low) / columns.width, 0, columns.bins - 1))
-        for value in (first, second)
-    )
+    i, wanted, other = bin_of(rows, u), bin_of(columns, first), bin_of(columns, second)
     sampled = np.flatnonzero(np.isfinite(landscape.entropy[i]))
     if other not in sampled:
         return None
@@ -252,7 +253,7 @@ def height(landscape: gg.Landscape, u: float, first: float, second: float) -> di
 def profile(landscape: gg.Landscape, u: float) -> dict:
     """S below the ridge of the row nearest to u, with the error of the difference."""
     rows, columns = landscape.grid.axes
-    i = int(np.clip((u - rows.low) / rows.width, 0, rows.bins - 1))
+    i = bin_of(rows, u)
     sampled = np.flatnonzero(np.isfinite(landscape.entropy[i]))
     if not len(sampled):
         return {"u": float(rows.centers[i]), "at": [], "depth": []}
@@ -334,7 +335,8 @@ def text_of(options: Options, results: dict) -> str:
         if told["decay_over_none"]:
             rows = [
                 [f"{h['u']:.2f}", f"{h['of'][0]:.3f}" + ", the nearest sampled" * h["bound"],
-                 f"{h['of'][1]:.3f}", f"{h['difference']:+.2f} ± {h['error']:.2f}"]
+                 f"{h['of'][1]:.3f}",
+                 "at most " * h["bound"] + f"{h['difference']:+.2f} ± {h['error']:.2f}"]
                 for h in told["decay_over_none"]
             ]  # fmt: skip
             every = max(1, len(rows) // 8)
