@@ -10,7 +10,6 @@ network at cpu scale. Trained networks, with weight decay and without, are put b
 finished landscape is kept in OUT/figure18.runs, and not repeated.
 """
 
-import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -276,12 +275,14 @@ def judged(landscape: gg.Landscape, kind: str, found: list[dict]) -> dict:
     means = {d: np.mean([at(n, level)[kind] for n in found if n["decay"] == d]) for d in DECAYS}
     heights = [height(landscape, row["u"], means[DECAYS[1]], means[DECAYS[0]]) for row in rows]
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
-    found_out = convergence(landscape)
+    verdict = convergence(landscape)
     return {
-        "converged": found_out.converged,
-        "reasons": list(found_out.reasons),
+        "converged": verdict.converged,
+        "reasons": list(verdict.reasons),
         "profile": profile(landscape, level),
         "median_error": float(np.median(errors)),
+        "walker_steps": int(landscape.attributes["walker_steps"]),
+        "seconds": round(float(landscape.attributes["seconds"])),
         "rows": rows,
         "level": level,
         "trained": {f"{d:g}": float(m) for d, m in means.items()},
@@ -313,24 +314,22 @@ def text_of(options: Options, results: dict) -> str:
             ]
             for r in told["rows"][::every]
         ]
+        word = "CONVERGED" if told["converged"] else "NOT CONVERGED"
         lines.append(
-            f"Over (u, {kinds[kind]}), {'CONVERGED' if told['converged'] else 'NOT CONVERGED'}, "
-            f"median error {told['median_error']:.2f} nats. {' '.join(told['reasons'])} "
-            "Equilibrium:\n\n" + table(["u", kinds[kind], *others], rows)
+            f"Over (u, {kinds[kind]}), {word}, median error {told['median_error']:.2f} nats, "
+            f"{told['walker_steps']:,} walker-steps in {told['seconds']:,} s. "
+            f"{' '.join(told['reasons'])} Equilibrium:\n\n"
+            + table(["u", kinds[kind], *others], rows)
         )
         deep = told["profile"]
         every = max(1, len(deep["at"]) // 8)
+        rows = [
+            [f"{x:.3f}", f"{value:.1f} ± {error:.1f}"]
+            for x, (value, error) in zip(deep["at"], deep["depth"], strict=True)
+        ]
         lines.append(
             f"S at u = {deep['u']:.2f}, less its maximum there:\n\n"
-            + table(
-                [kinds[kind], "nats"],
-                [
-                    [f"{x:.3f}", f"{value:.1f} ± {error:.1f}"]
-                    for x, (value, error) in list(zip(deep["at"], deep["depth"], strict=True))[
-                        ::every
-                    ]
-                ],
-            )
+            + table([kinds[kind], "nats"], rows[::every])
         )
         if told["decay_over_none"]:
             rows = [
@@ -384,7 +383,7 @@ def measured(options: Options, kind: str, task: gg.Task, starts: dict) -> gg.Lan
 
 def main(options: Options) -> None:
     """Sample both landscapes, draw and write."""
-    began, size = time.perf_counter(), SIZES[options.scale]
+    size = SIZES[options.scale]
     task = task_of(size)
     observe = jax.jit(system_of(size, task, "A").observe)
     found, starts = networks(options, size, task, observe)
@@ -400,7 +399,6 @@ def main(options: Options) -> None:
     page.suptitle("Orange: training with weight decay; dotted: without", fontsize=10)
     results = {
         "provenance": about("figure18", 0),
-        "seconds": round(time.perf_counter() - began, 1),
         "task": task.name,
         "train": int(task.train.sum()),
         "test": int(task.test.sum()),
