@@ -144,16 +144,18 @@ def stretch(flat: FlatSystem, steps: int, friction: float, every: int = 1) -> Ca
             noise = jax.random.normal(jax.random.fold_in(key, t), walker.position.shape)
 
             def step(carry, forgotten):
-                x, v = thermal_drift(*carry, noise, dt, forgotten, 1.0, domain)
+                x, v, _ = carry
+                x, v = thermal_drift(x, v, noise, dt, forgotten, 1.0, domain)
                 values, force = feel(x, restraint)
-                return (x, kick(x, v, force, dt, domain)), values
+                return (x, kick(x, v, force, dt, domain), force), values
 
             return jax.lax.scan(step, carry, jnp.zeros(every).at[0].set(share))
 
-        x = walker.position
-        v = kick(x, walker.velocity, feel(x, restraint)[1], dt / 2, domain)
-        (x, v), values = jax.lax.scan(part, (x, v), start + jnp.arange(0, steps, every))
-        v = kick(x, v, feel(x, restraint)[1], -dt / 2, domain)
+        x, force = walker.position, feel(walker.position, restraint)[1]
+        carry = x, kick(x, walker.velocity, force, dt / 2, domain), force
+        carry, values = jax.lax.scan(part, carry, start + jnp.arange(0, steps, every))
+        x, v, force = carry
+        v = kick(x, v, force, -dt / 2, domain)
         return Walkers(x, v, walker.key), values.reshape(steps, -1)
 
     run_tile = jax.vmap(one, in_axes=(0, 0, None), out_axes=(0, 1))
