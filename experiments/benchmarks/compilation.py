@@ -16,9 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from glassgrok.engine.folder import provenance
+from glassgrok.engine.folder import write_json
+from glassgrok.experiment import about, command
 
 FEW = {
     "--grid.ln-loss.low": -1.0,
@@ -102,10 +101,8 @@ def main(options: Options) -> None:
             told = ", ".join(f"{what.replace('_', ' ')} {s:.1f} s" for what, s in found.items())
             print(f"{name}, {kind}: {told}", flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    about = provenance("benchmark", 0, "compilation.py")
-    told = json.dumps({"provenance": about, "results": results}, indent=1)
-    options.out.write_text(told + "\n")
+    write_json(options.out, {"provenance": about("compilation", 0), "results": results})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -10,7 +10,6 @@ PyTorch by its own threads, or by one where that is faster. They are timed in tu
 several rounds counts; compiling is told apart.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import torch
-import tyro
 from torch import nn
 from torch.nn import functional as F
 
 import glassgrok as gg
-from glassgrok.engine.folder import provenance
+from glassgrok.engine.folder import write_json
 from glassgrok.engine.startup import cores, split_cpu
+from glassgrok.experiment import about, command
 from glassgrok.fit_programs import device_data, programs_of
 from glassgrok.fit_runs import complete_runs
 
@@ -173,12 +172,11 @@ def main(options: Options) -> None:
         results[name] = compare(options, *parts)
         print(f"{name}: {results[name]}", flush=True)
     results |= {"runs": options.runs, "cores": cores(), "devices": len(jax.local_devices())}
-    versions = {"torch": torch.__version__}
-    about = provenance("benchmark", 0, f"fitting.py --runs {options.runs}")
-    about["versions"] |= versions
+    made = about("fitting", 0)
+    made["versions"] |= {"torch": torch.__version__}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"provenance": about, "results": results}, indent=1) + "\n")
+    write_json(options.out, {"provenance": made, "results": results})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -23,15 +23,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 
 import glassgrok as gg
 from glassgrok import system as systems
 from glassgrok.engine import flat as flats
 from glassgrok.engine import restrained
-from glassgrok.engine.folder import provenance
+from glassgrok.engine.folder import write_json
 from glassgrok.engine.restrained import Restraint
 from glassgrok.engine.walkers import Walkers
+from glassgrok.experiment import about, command
 
 # The name that JAX knows each by; "float32" is what the engine uses on a CPU.
 PRECISIONS = {"float32": "highest", "3 x TF32": "TF32_TF32_F32_X3", "TF32": "TF32_TF32_F32"}
@@ -321,9 +321,8 @@ def main(options: Options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     def write():
-        about = provenance("benchmark", 0, f"gpu_throughput.py --scale {options.scale}")
-        text = json.dumps({"provenance": about, "results": results}, indent=1)
-        (options.out / "gpu_throughput.json").write_text(text + "\n")
+        made = {"provenance": about("gpu_throughput", 0), "results": results}
+        write_json(options.out / "gpu_throughput.json", made)
         (options.out / "gpu_throughput.md").write_text(told(results))
 
     results["precision"] = precision_table(options)
@@ -343,4 +342,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
+
+from glassgrok.engine.folder import write_json
+from glassgrok.experiment import about, command
 
 MODULUS, WIDTHS = 13, dict(d_model=32, heads=4, d_head=8, d_mlp=64)
 WALKERS, FEW, MANY, BLOCK = (16, 64, 256), 6, 400, 100
@@ -64,8 +66,8 @@ def work(walkers: int, blocks: int) -> None:
     for _ in range(blocks):
         state, _ = advance(program, state)
         sizes.append(resident())
-    about = {"parameters": program.flat.size, "devices": len(program.devices.local)}
-    print(json.dumps(about | {"walkers": walkers, "steps": BLOCK * blocks, "mb": sizes}))
+    size = {"parameters": program.flat.size, "devices": len(program.devices.local)}
+    print(json.dumps(size | {"walkers": walkers, "steps": BLOCK * blocks, "mb": sizes}))
 
 
 def row(walkers: int, blocks: int) -> dict:
@@ -80,8 +82,6 @@ def main(options: Options) -> None:
     if options.worker is not None:
         work(*options.worker)
         return
-    from glassgrok.engine.folder import provenance
-
     long = row(WALKERS[0], MANY)
     half = np.array(long["mb"][MANY // 2 :])
     steps = BLOCK * np.arange(len(half))
@@ -102,10 +102,8 @@ def main(options: Options) -> None:
         "rows": [long, *rows],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    about = provenance("benchmark", 0, "memory.py")
-    told = json.dumps({"provenance": about, "results": results}, indent=1)
-    options.out.write_text(told + "\n")
+    write_json(options.out, {"provenance": about("memory", 0), "results": results})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
+
+from glassgrok.engine.folder import write_json
+from glassgrok.experiment import about, command
 
 P, CORES, REPEATS = 67, 2, 4
 COTANGENTS = (1.0, -3.0)
@@ -249,8 +251,6 @@ def main(options: Options) -> None:
         f"--xla_cpu_multi_thread_eigen=false --xla_force_host_platform_device_count={CORES}"
     )
     results = measure(options)
-    from glassgrok.engine.folder import provenance
-
     for name, error in results["errors"].items():
         print(
             f"{name} against ours: values {error['values']:.1e}, gradient {error['gradient']:.1e}"
@@ -259,10 +259,9 @@ def main(options: Options) -> None:
             sys.exit(f"{name} computes something else than ours: {error}.")
     for kind in ("best", "median"):
         print(kind, json.dumps(results[kind], indent=1))
-    about = provenance("benchmark", 0, f"pass_rate.py --rounds {options.rounds}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"provenance": about, "results": results}, indent=1) + "\n")
+    write_json(options.out, {"provenance": about("pass_rate", 0), "results": results})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import tyro
+from glassgrok.engine.folder import write_json
+from glassgrok.experiment import about, command
 
 # processes, devices of each
 ROWS = [(1, 1), (1, 2), (1, 4), (2, 1), (4, 1), (2, 2)]
@@ -177,8 +178,6 @@ def main(options: Options) -> None:
     if options.worker is not None:
         work(*options.worker, options.rounds)
         return
-    from glassgrok.engine.folder import provenance
-
     with tempfile.TemporaryDirectory() as cache:
         rows = {f"{p} x {d}": row(p, d, options.rounds, cache) for p, d in ROWS}
     base = rows["1 x 1"]["rate"]
@@ -190,11 +189,10 @@ def main(options: Options) -> None:
             f"{found['rate'] / base / found['devices']:>18.0%} | {shares['sums']:>4.1%} | "
             f"{shares['host']:>4.1%}"
         )
-    about = provenance("benchmark", 0, "scaling.py")
-    told = {"provenance": about, "results": rows, "model": model(seconds_per_sample())}
+    measured = {"results": rows, "model": model(seconds_per_sample())}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(told, indent=1) + "\n")
+    write_json(options.out, {"provenance": about("scaling", 0), **measured})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -7,16 +7,15 @@ forward and backward pass, noise and sums alone, in one process, in turn, the be
 each. Leaves step.json and step.png.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from matplotlib.figure import Figure
 
 from glassgrok.engine import startup
-from glassgrok.engine.folder import provenance
+from glassgrok.engine.folder import write_json
+from glassgrok.experiment import about, command
 from glassgrok.sampling.timing import PARTS
 
 P13 = dict(d_model=32, heads=4, d_head=8, d_mlp=64)
@@ -83,8 +82,8 @@ def measure(modulus: int, widths: dict, block: int, walkers: int, tile: int, rou
     )
     found = timing.measure(system, grid, config, rounds=rounds)
     jax.clear_caches()
-    about = {"walker_steps_per_second": found.rate, "shares": found.shares}
-    return found._asdict() | {"tile": tile} | about
+    told = {"walker_steps_per_second": found.rate, "shares": found.shares}
+    return found._asdict() | {"tile": tile} | told
 
 
 def draw(results: dict, path: Path) -> None:
@@ -119,7 +118,6 @@ def draw(results: dict, path: Path) -> None:
 def main(options: Options) -> None:
     """Time every row of the scale; write and draw the numbers."""
     startup.split_cpu(tiles=startup.cores())
-    import jax
 
     results = {}
     for name, (modulus, widths, block, rows) in SCALES[options.scale].items():
@@ -132,13 +130,11 @@ def main(options: Options) -> None:
                 f"{row['walker_steps_per_second']:,.4g} walker-steps/s; {told}",
                 flush=True,
             )
-    about = provenance("benchmark", 0, f"step.py --scale {options.scale}")
-    about["devices"] = [f"{d.platform} {d.device_kind}" for d in jax.local_devices()]
     options.out.mkdir(parents=True, exist_ok=True)
-    told = json.dumps({"provenance": about, "results": results}, indent=1)
-    (options.out / "step.json").write_text(told + "\n")
+    told = {"provenance": about("step", 0), "results": results}
+    write_json(options.out / "step.json", told)
     draw(results, options.out / "step.png")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)

@@ -6,16 +6,15 @@ The settings of experiments/quickstart/p67.yaml. The programs are timed in turn,
 rounds counts; the third is a sweep of four learning rates by four weight decays.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import tyro
 
 import glassgrok as gg
-from glassgrok.engine.folder import provenance
+from glassgrok.engine.folder import write_json
+from glassgrok.experiment import about, command
 from glassgrok.training import block_length, init_training, make_block
 
 P, BLOCK = 67, 5
@@ -67,10 +66,8 @@ def main(options: Options) -> None:
         print(f"{name}: {1000 * spent:.0f} ms a step, {ratios[name]:.2f} times one copy")
     results = {"copies": options.copies, "seconds_per_step": seconds, "times_one": ratios}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    about = provenance("benchmark", 0, f"training.py --copies {options.copies}")
-    told = json.dumps({"provenance": about, "results": results}, indent=1)
-    options.out.write_text(told + "\n")
+    write_json(options.out, {"provenance": about("training", 0), "results": results})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, Options, __doc__)
