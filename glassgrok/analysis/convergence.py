@@ -44,6 +44,7 @@ CURES = {
     "no half step": "audit above 0",
     "coverage": "widen the grid",
     "divergence": "more rung_steps or smaller omega_dt",
+    "work": "more sweepers or rung_steps",
     "fill": "longer adaptation",
     "groups": "more groups",
     "halves": "more steps to settle",
@@ -109,7 +110,7 @@ def _of_windows(landscape: Landscape) -> list[Check]:
         halves = _weakest("halves", "halves of the sampling", change)
         checks += [_starts(landscape), _samples(landscape), halves]
         checks += [_integral(landscape), _curl(found, len(landscape.groups))]
-        checks.append(_divergence(landscape))
+        checks += [_divergence(landscape), _work(landscape)]
     trips = ", ".join(
         f"{n} in {axis.name}" for n, axis in zip(found.trips, landscape.grid.axes, strict=True)
     )
@@ -150,19 +151,38 @@ def _divergence(landscape: Landscape) -> Check:
     off, error = landscape.umbrella.divergence, landscape.umbrella.divergence_error
     if len(off) < 2:
         return Check("divergence", True, "one rung alone has no way down", "")
+    return _off("divergence", "the mean force as a divergence", landscape, off, error, since=1)
+
+
+def _work(landscape: Landscape) -> Check:
+    """Whether by the work of coming down there is more volume than by the windows.
+
+    Windows of walkers that lag, or that lost basins on their way, say too little; e^-W averages to
+    all of it. That it says less is no fault of theirs: of few walkers ln of that mean is too low.
+    """
+    found = landscape.umbrella
+    more = np.maximum(found.work, 0.0)
+    return _off("work", "the work of coming down", landscape, more, found.work_error)
+
+
+def _off(name: str, what: str, landscape: Landscape, off, error, since: int = 0) -> Check:
+    """Whether S at each rung is what it is by other means, given what it would be higher by.
+
+    Rungs before `since` are what the others are measured from.
+    """
     depth = np.abs(landscape.entropy[matters(landscape)]).max()  # below the whole domain
     limit = max(UNSURE * depth, EFFECTIVE**-0.5)
     if not (np.isfinite(off).all() and error.max() <= limit):
-        told = f"the mean force as a divergence is not known (± {error.max():.2g} nats)"
-        return Check("divergence", False, told, f"± {limit:.2g}")
-    beyond = np.maximum(np.abs(off) - EFFECTIVE**-0.5, 0.0)[1:]
-    agreement = agree(normal_score(beyond / error[1:], len(landscape.groups) - 1))
+        told = f"S by {what} is not known (± {error.max():.2g} nats)"
+        return Check(name, False, told, f"± {limit:.2g}")
+    beyond = np.maximum(np.abs(off) - EFFECTIVE**-0.5, 0.0)[since:]
+    agreement = agree(normal_score(beyond / error[since:], len(landscape.groups) - 1))
     r = int(np.argmax(np.abs(off)))
     told = (
-        f"S at rung {r + 1} of {len(off)} is {-off[r]:+.2g} ± {error[r]:.2g} nats off by the mean "
-        f"force as a divergence ({agreement.text})"
+        f"S at rung {r + 1} of {len(off)} is {-off[r]:+.2g} ± {error[r]:.2g} nats off by {what} "
+        f"({agreement.text})"
     )
-    return Check("divergence", agreement.passed, told, agreement.limits)
+    return Check(name, agreement.passed, told, agreement.limits)
 
 
 def describe_convergence(landscape: Landscape) -> list[str]:

@@ -270,7 +270,8 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
         if np.isfinite(landscape.entropy[: third + 1, above]).any():
             part = _pm(*landscape.fraction(u_below=u, a_above=level), ".1f")
             told += f"; with A >= {level:g} too: {part}"
-        lines += LINES.wrap(told + ".") + _of_basins(landscape.fractions(u_below=u))
+        lines += LINES.wrap(told + ".") + _by_work(landscape, u)
+        lines += _of_basins(landscape.fractions(u_below=u))
     try:
         coefficient, error = (x[third] for x in learning_coefficient(landscape))
     except ValueError:  # no three rows side by side
@@ -279,6 +280,19 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
         told = _pm(float(coefficient), float(error), ".1f")
         lines.append(f"Learning coefficient dS/d ln L at {axis.centers[third]:.2f}: {told}.")
     return lines
+
+
+def _by_work(landscape: Landscape, u: float) -> list[str]:
+    """What the volume is by the work of coming down, where that was measured."""
+    found = landscape.umbrella
+    if found is None or not np.isfinite(found.work).any():
+        return []
+    r = int(np.argmin(np.abs(found.work_u - u)))
+    more = _pm(found.work[r], found.work_error[r], ".1f")
+    return LINES.wrap(
+        "  By the work of coming down, which finds too little of it at worst, however walkers lag, "
+        f"it is {more} nats more."
+    )
 
 
 def _of_basins(groups: np.ndarray) -> list[str]:

@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csgraph, csr_array
+from scipy.special import logsumexp
 
 from glassgrok.grid import Grid
-from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
+from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife, pooled
 from glassgrok.sampling import mbar
 from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.mean_force import Forces, Moments, divergence, forces
+from glassgrok.sampling.sweep import Rungs
 from glassgrok.sampling.windows import Windows, across
 
 OVERLAP = 0.003  # less between neighbours is a gap
@@ -102,6 +104,8 @@ class _Said(NamedTuple):
         groups: their pseudovalues.
         halves: of the counted time, likewise.
         f_error: (K,).
+        ln_z: (R,) of the rungs on the way down.
+        ln_z_without: (G, R) without each group in turn.
     """
 
     kept: np.ndarray
@@ -113,6 +117,8 @@ class _Said(NamedTuple):
     groups: np.ndarray
     halves: np.ndarray
     f_error: np.ndarray
+    ln_z: np.ndarray
+    ln_z_without: np.ndarray
 
 
 def estimate(
@@ -122,6 +128,7 @@ def estimate(
     pairs: np.ndarray,
     cells: Cells,
     sums: Sums,
+    rungs: Rungs,
     names: tuple[str, ...],
     starts: tuple[str, ...],
     **told,
@@ -136,6 +143,7 @@ def estimate(
         pairs: (E, 2) neighbours.
         cells: of the counts.
         sums: of the windows.
+        rungs: on the way down.
         names: of the extras.
         starts: (G,) what each group started from, alike ones side by side.
         **told: fields of Umbrella that are not estimated.
@@ -145,7 +153,7 @@ def estimate(
     """
     members = {name: [g for g, own in enumerate(starts) if own == name] for name in starts}
     first, *others = members
-    given = windows, uniform, pairs, cells, sums
+    given = windows, uniform, pairs, cells, sums, rungs
     said = _solved(grid, *given, members[first])
     witnesses = {name: _witnesses(grid, *given, members[name]) for name in others}
     lost = {f"{LOST}{name}": why for name, (_, why) in witnesses.items() if why}
@@ -158,6 +166,7 @@ def estimate(
     extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
     mean, balance = values / size[:, None], sums.balance[members[first]]
     off, off_error = divergence(windows, mean, said.solved.f[1:], balance)
+    work, work_error = _by_work(rungs.ln_z, said)
     means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
     return Landscape(
         grid=grid,
@@ -188,6 +197,9 @@ def estimate(
             curl_error=said.force.curl_error,
             divergence=off,
             divergence_error=off_error,
+            work_u=rungs.mean[:, 0],
+            work=work,
+            work_error=work_error,
             pairs=pairs,
             overlap=said.overlap[1:],
             weakest=_weakest(joined, said.overlap * scale),
@@ -207,18 +219,33 @@ def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return joined, np.append(1.0, np.where(across(windows, pairs), columns, 1.0))
 
 
-def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, members) -> tuple:
+def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) nats that ln Z of each rung is higher by, by the work of coming down, and errors.
+
+    Of groups e^-W is unbiased, and ln of it is not: their Z are averaged.
+
+    Args:
+        ln_z: (R, G) of each group, by its work.
+        said: what the windows say.
+    """
+    without = [pooled(np.delete(ln_z.T, g, axis=0)) for g in range(len(said.ln_z_without))]
+    return pooled(ln_z.T) - said.ln_z, jackknife(np.array(without) - said.ln_z_without)
+
+
+def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, rungs, members) -> tuple:
     """(n, ...) pseudovalues of groups that S is not made of; NaN where nothing follows, and why.
 
     They may be in the wrong place altogether, which is no fault of the landscape.
     """
     try:
-        return _solved(grid, windows, uniform, pairs, cells, sums, members).groups, ""
+        return _solved(grid, windows, uniform, pairs, cells, sums, rungs, members).groups, ""
     except (ValueError, FloatingPointError) as error:
         return np.full((len(members), *grid.shape), np.nan), str(error)
 
 
-def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: list[int]) -> _Said:
+def _solved(
+    grid: Grid, windows, uniform, pairs, cells, sums: Sums, rungs: Rungs, members: list[int]
+) -> _Said:
     """What some groups say, and with each of them left out.
 
     Raises:
@@ -242,9 +269,7 @@ def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: lis
     def surface(one: mbar.Solution | mbar.Replicate | None) -> np.ndarray:
         if one is None:
             return np.full(grid.shape, np.nan)
-        with np.errstate(divide="ignore"):
-            log = np.log(one.found.total) + one.log_weight
-        return _summed(bins, log, grid.size).reshape(grid.shape)
+        return _summed(bins, _volumes(one), grid.size).reshape(grid.shape)
 
     others = [[h for h in members if h != g] for g in members]
     without = [again(some) for some in others]
@@ -257,6 +282,7 @@ def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: lis
         for half in both
     ]
     f = np.array([np.nan * force.total if one is None else one.f[1:] for one in without])
+    held = _held(rungs, cells.middles(kept)[:, 0])
     return _Said(
         kept=kept,
         force=force,
@@ -267,7 +293,34 @@ def _solved(grid: Grid, windows, uniform, pairs, cells, sums: Sums, members: lis
         groups=_pseudovalues(entropy, missing),
         halves=np.array(halves),
         f_error=jackknife(f),
+        ln_z=held(solved),
+        ln_z_without=np.array([held(one) for one in without]),
     )
+
+
+def _volumes(one: mbar.Solution | mbar.Replicate) -> np.ndarray:
+    """(n,) ln of the fraction of the domain in each cell."""
+    with np.errstate(divide="ignore"):
+        return np.log(one.found.total) + one.log_weight
+
+
+def _held(rungs: Rungs, u: np.ndarray) -> Callable:
+    """A solution, or None, -> (R,) ln of the mean of e^-w over the domain, w of each rung.
+
+    Args:
+        rungs: with the restraints.
+        u: (n,) of the cells.
+    """
+    values, place = np.unique(u, return_inverse=True)
+    w = rungs.stiffness[:, None] * (values - rungs.center[:, None]) ** 2 / 2
+
+    def held(one) -> np.ndarray:
+        if one is None:
+            return np.full(len(w), np.nan)
+        log = _summed(place, _volumes(one), len(values))
+        return logsumexp(np.where(np.isnan(log), -np.inf, log) - w, axis=1)
+
+    return held
 
 
 def _pseudovalues(whole: np.ndarray, without: np.ndarray) -> np.ndarray:

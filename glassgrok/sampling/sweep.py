@@ -9,6 +9,10 @@ rates: those that lose least hold most of what is left, however few walkers fell
 group is a population that is drawn again from rung to rung, with the weights e^-W of the work W of
 moving the restraint (population annealing: Hukushima & Iba 2003, Machta 2010; W as in annealed
 importance sampling, Neal 2001). Where all walkers can go everywhere W is the same for all.
+
+The means of e^-W, multiplied rung by rung, are Z of the restraint over the domain, without bias
+however fast the walkers come down (Jarzynski 1997), where <w'> of walkers that lag gives too large
+an S'. Noise of W makes ln Z too low, by half of its variance between groups.
 """
 
 from typing import NamedTuple
@@ -47,6 +51,7 @@ class Rungs(NamedTuple):
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, M, D) where each of them is at its end.
         families: (R,) how many of a group's first walkers have offspring, in the worst group.
+        ln_z: (R, groups) ln of the mean of e^-w over the domain, by the work of each group.
     """
 
     center: np.ndarray
@@ -58,6 +63,7 @@ class Rungs(NamedTuple):
     spread: np.ndarray
     position: np.ndarray
     families: np.ndarray
+    ln_z: np.ndarray
 
     def window(self, r: int) -> Windows:
         """The rung as a window that is free along A."""
@@ -80,6 +86,8 @@ class Laying(NamedTuple):
         held: (2,) center and stiffness of u where the walkers that go down are.
         u: (M, n) of these.
         family: (M, n) which of its group's first walkers each comes from.
+        ln_z: (groups,) of the restraint that they are under, as in `Rungs`; NaN where some of the
+            way down was too short to be led, or has one walker.
         begun: (witnesses, n, axes) collective variables before these are drawn apart.
         slope: (2, n) of S along u, where each column stands that came down, and that comes up.
         windows: found so far, in the order of finding.
@@ -98,6 +106,7 @@ class Laying(NamedTuple):
     held: np.ndarray
     u: np.ndarray
     family: np.ndarray
+    ln_z: np.ndarray
     begun: np.ndarray
     slope: np.ndarray
     windows: Windows
@@ -124,7 +133,8 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     none, stiffness = np.zeros(0), _least(uniform)
     many = np.zeros((0, axes))
     points = np.zeros((0, groups, size), np.float32)
-    rungs = Rungs(none, none, none, many, none, none, none, points, none.astype(int))
+    known = np.zeros((0, apparatus.config.groups))
+    rungs = Rungs(none, none, none, many, none, none, none, points, none.astype(int), known)
     places = np.zeros((0, len(apparatus.walker_starts()), size), np.float32)
     windows = Windows(many, many, none, none.astype(int), none.astype(int), many, places)
     return Laying(
@@ -138,6 +148,7 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         held=np.zeros(2),
         u=u,
         family=_first(apparatus.config, u.shape),
+        ln_z=np.zeros(apparatus.config.groups),
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
         windows=windows,
@@ -297,6 +308,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
         families=min(len(np.unique(own)) for own in _by_group(apparatus.config, laying.family)),
+        ln_z=laying.ln_z,
     )
     rungs = appended(laying.rungs, [found])
     laying = moved(laying, walkers, step)._replace(rungs=rungs, done=laying.done + 1)
@@ -322,7 +334,7 @@ def _driven(apparatus: Apparatus, laying: Laying, goal: np.ndarray, dt: float, k
     config = apparatus.config
     parts = min(RAMP, config.rung_steps // 2 // config.block)
     if parts < LEAST or config.copies * config.sweepers == 1:
-        return laying
+        return laying._replace(ln_z=np.full(config.groups, np.nan))
     way = [_between(laying.held, goal, part / parts) for part in range(parts + 1)]
     restraints = [_alone(apparatus, laying, held, dt) for held in way[1:]]
     walkers, values, step = lead(apparatus, laying.walkers, restraints, laying.step)
@@ -351,12 +363,16 @@ def _by_group(config: UmbrellaConfig, array: np.ndarray) -> np.ndarray:
 
 
 def _drawn_again(config: UmbrellaConfig, laying: Laying, work: np.ndarray, random) -> Laying:
-    """Each group's walkers drawn evenly with weights e^-W (Kitagawa 1996); keys stay in place."""
+    """Each group's walkers drawn evenly with weights e^-W (Kitagawa 1996); keys stay in place.
+
+    The mean of the weights is by what Z changes.
+    """
     work = _by_group(config, work)
     alive = np.isfinite(work)  # of one that was lost and goes on as another W is not known
-    work = np.where(alive, work, np.where(alive.any(axis=1, keepdims=True), np.inf, 0.0))
-    share = np.exp(-work - logsumexp(-work, axis=1, keepdims=True))
-    count = work.shape[1]
+    left = alive.sum(axis=1)
+    work = np.where(alive, work, np.where(left[:, None], np.inf, 0.0))
+    total, count = logsumexp(-work, axis=1), work.shape[1]
+    share = np.exp(-work - total[:, None])
     chosen = []
     for one in share:
         at = (np.arange(count) + random.random()) / count
@@ -372,6 +388,7 @@ def _drawn_again(config: UmbrellaConfig, laying: Laying, work: np.ndarray, rando
         walkers=Walkers(again(position), again(velocity), key),
         u=again(laying.u),
         family=again(laying.family),
+        ln_z=laying.ln_z + np.where(left, total - np.log(np.maximum(left, 1)), np.nan),
     )
 
 

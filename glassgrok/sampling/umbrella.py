@@ -487,6 +487,7 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
         plan.pairs,
         plan.cells,
         state.sums,
+        state.laying.rungs,
         apparatus.flat.extras,
         starts=apparatus.group_starts(),
         accepted=places.accepted / np.maximum(places.tried, 1),

@@ -8,7 +8,7 @@ import xarray as xr
 
 from glassgrok.analysis import groups, report
 from glassgrok.grid import Axis, Grid
-from glassgrok.landscape import Diagnostics, Landscape, pooled
+from glassgrok.landscape import Diagnostics, Landscape, Umbrella, pooled
 
 
 @pytest.fixture(autouse=True)
@@ -250,6 +250,21 @@ def test_the_volume_is_told_where_it_is_absolute():
     assert lines[0].startswith("ln fraction of the domain at ln train loss <= -5.00: -1")
     assert "; with A >= 0.9 too: -12" in " ".join(lines)
     assert lines[-1] == only
+
+
+def test_what_the_work_of_coming_down_adds_is_told_of_the_nearest_rung():
+    found = windows(landscape(noise=0.0), work_u=[1.0, -4.8, -6.0], work=[0.1, 12.3, 30.0])
+    told = " ".join(line.strip() for line in report.describe_volume(found))
+    assert "however walkers lag, it is 12.3 ± 1.0 nats more." in told
+    unknown = windows(landscape(noise=0.0), work_u=[1.0], work=[np.nan])
+    assert "work" not in " ".join(report.describe_volume(unknown))
+
+
+def windows(one, work_u, work):
+    """A landscape that windows measured, of which only the work is known."""
+    none = Umbrella(*[None] * len(Umbrella._fields))
+    told = {"work_u": np.array(work_u), "work": np.array(work), "work_error": np.ones(len(work))}
+    return replace(one, normalised=True, umbrella=none._replace(**told))
 
 
 def test_groups_in_basins_of_their_own_are_told():

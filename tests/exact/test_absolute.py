@@ -14,7 +14,8 @@ import glassgrok as gg
 from glassgrok.analysis import convergence
 from glassgrok.dynamics import thermal_drift
 from glassgrok.engine import restrained
-from glassgrok.sampling import umbrella
+from glassgrok.sampling import sweep, umbrella
+from glassgrok.sampling.apparatus import build, uniform_values
 
 KEY = jax.random.key(0)
 
@@ -89,6 +90,34 @@ def test_integration_along_the_windows_agrees():
     assert (np.abs(off) < 5 * found.integral_error + 0.02).all()
 
 
+# --- the work of coming down ----------------------------------------------------------------------
+
+
+def test_the_work_of_64_groups_averages_to_what_each_rung_holds():
+    """ln of the mean of e^-W is ln Z; the mean of ln e^-W, of 4 walkers each, is well below it."""
+    config = gg.UmbrellaConfig(
+        groups=64, rung_steps=400, omega_dt=0.1, patience=0, block=25, draws=4096
+    )
+    grid = gg.Grid(gg.Axis("u", -4.0, -0.75, 13))
+    apparatus = build(well(20), grid, config, KEY)
+    draws, begun, key = jax.random.split(KEY, 3)
+    uniform = uniform_values(apparatus, draws)
+    laying, last = sweep.begin(apparatus, uniform, begun), False
+    while not last:
+        laying, last = sweep.cool(apparatus, uniform, laying, key)
+    u = np.linspace(-8.0, -0.8, 20_001)  # the ball lies in the box
+    rungs = laying.rungs
+    inside = rungs.mean[:, 0] + 6 * rungs.width < u[-1]
+    assert inside.sum() > 10
+    for r in np.flatnonzero(inside):
+        log_s = ball(20, u) + log(10) - rungs.stiffness[r] * (u - rungs.center[r]) ** 2 / 2
+        off = rungs.ln_z[r] - logsumexp(log_s) - log(u[1] - u[0])
+        weight = np.exp(off)
+        assert abs(weight.mean() - 1) < 5 * weight.std() / 8
+        assert weight.std() / 8 < 0.3
+    assert off.mean() < -5 * off.std() / 8
+
+
 # --- the mean force as a divergence ---------------------------------------------------------------
 
 
@@ -116,6 +145,8 @@ def test_in_equilibrium_the_divergence_agrees_with_the_restraints():
     assert error.max() < 0.02 * abs(found.entropy[0])
     assert (np.abs(off) < 5 * error).all()
     assert (np.abs(wrong) < 5 * found.entropy_error).all()
+    assert (found.umbrella.work < 5 * found.umbrella.work_error).all()
+    assert found.umbrella.work_error.max() < 0.05 * abs(found.entropy[0])
 
 
 def test_walkers_that_are_too_hot_are_seen(monkeypatch):

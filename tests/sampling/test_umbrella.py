@@ -129,17 +129,21 @@ def resampled(work):
         walkers=Walkers(np.zeros((4, 3, 1)), np.zeros((4, 3, 1)), np.zeros((4, 3, 2))),
         u=np.zeros((4, 3)),
         family=family,
+        ln_z=np.array([-10.0, -20.0]),
     )
     random = np.random.default_rng(0)
-    drawn = [sweep._drawn_again(config, laying, work, random).family for _ in range(300)]
-    return family, np.array(drawn).reshape(300, 2, 6)
+    drawn = [sweep._drawn_again(config, laying, work, random) for _ in range(300)]
+    families = np.array([one.family for one in drawn]).reshape(300, 2, 6)
+    return family, families, drawn[0].ln_z
 
 
 def test_walkers_are_drawn_within_their_group_by_their_work():
-    family, drawn = resampled(np.zeros((4, 3)))
+    family, drawn, _ = resampled(np.zeros((4, 3)))
     assert (np.sort(drawn, axis=-1).reshape(300, 12) == family.ravel()).all()  # evenly: all of them
     work = np.array([[0.0, 0, 0], [0, 0, np.log(0.5)], [9, 9, 9], [9, 9, 9]])
-    _, drawn = resampled(work)
+    _, drawn, ln_z = resampled(work)
+    # The mean weights are 7/6 and e^-9.
+    assert ln_z == pytest.approx([-10 + np.log(7 / 6), -29])
     assert (drawn[:, 0] < 6).all()
     assert (drawn[:, 1] >= 6).all()
     share = (drawn[:, 0] == 5).mean()
@@ -148,10 +152,11 @@ def test_walkers_are_drawn_within_their_group_by_their_work():
     assert (drawn[:, 0] == 5).mean(axis=0) == pytest.approx(np.full(6, 2 / 7), abs=5 * 0.026)
 
 
-def test_walkers_that_were_lost_have_no_offspring():
+def test_walkers_that_were_lost_have_no_offspring_and_no_work():
     work = np.zeros((4, 3))
     work[0, 0], work[2:] = np.nan, np.nan
-    _, drawn = resampled(work + 5)
+    _, drawn, ln_z = resampled(work + 5)
+    assert ln_z == pytest.approx([-15, np.nan], nan_ok=True)  # and of these the work is not known
     assert not (drawn[:, 0] == 0).any()
     assert (np.sort(drawn[:, 1]) == np.arange(6, 12)).all()  # where all were, all go on
 
