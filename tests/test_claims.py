@@ -16,11 +16,17 @@ def positive(found):
 def test_a_rule_that_came_after_the_numbers_decides_nothing(tmp_path):
     claims = [Claim("x is positive", ("one",), positive, late=late) for late in (False, True)]
     for x, word in ((1, AGREES), (-1, DIFFERS)):
-        (tmp_path / "one.json").write_text(json.dumps({"x": x}))
+        (tmp_path / "one.json").write_text(json.dumps({"scale": "cpu", "x": x}))
         assert judged(tmp_path, claims) == [
             ["x is positive", f"x = {x}", word],
             ["x is positive", f"x = {x} ({word}, by a rule set after the numbers)", OPEN],
         ]
+
+
+def test_a_quick_run_decides_nothing(tmp_path):
+    claim = Claim("x is positive", ("one",), positive)
+    (tmp_path / "one.json").write_text(json.dumps({"scale": "quick", "x": 1}))
+    assert judged(tmp_path, [claim])[0][1:] == [f"x = 1 ({AGREES}, at scale quick)", OPEN]
 
 
 def test_what_is_missing_is_not_decided(tmp_path):

@@ -76,7 +76,7 @@ def _wand_delay(found):
     def ratio(method):
         run = _runs(found, method=method)[0]
         pairs = zip(run["reached"], run["copies"], strict=True)
-        return np.median([r / c["memorised"] for r, c in pairs if r is not None])
+        return np.median(there([r / c["memorised"] for r, c in pairs if r is not None]))
 
     wand, adam = ratio("WanD"), ratio("AdamW")
     told = f"steps to 95 % test over steps to 99 % train: WanD {wand:.1f}, AdamW {adam:.1f}"
@@ -97,6 +97,8 @@ def _norm(found):
     steps = np.array(run["step"])
     late = steps >= steps[-1] / 4
     growth = norms[late] ** 2 - norms[0] ** 2
+    if (growth <= 0).any():
+        return f"it falls below the {norms[0]:.1f} where it began", verdict(False)
     power = np.polyfit(np.log(steps[late]), np.log(growth), 1)[0] / 2
     told = f"{norms[-1]:.0f} at the end; sqrt(|θ|² - |θ_0|²) grows as steps^{power:.2f}"
     return told, verdict(abs(power - 0.5) < 0.1)
