@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import circles
 import jax
 import numpy as np
 import pytest
@@ -78,6 +79,50 @@ def test_windows_are_held_for_longer(uninterrupted, tmp_path, capsys):
     assert one["u"][0] > one["u"][1]
     assert "S is too low by" in text
     assert "nats too low" in capsys.readouterr().out
+
+
+def test_circles_of_each_group_are_told_beside_its_entropy(uninterrupted, tmp_path):
+    circles.main(circles.Options((uninterrupted,), u=-0.2, out=tmp_path))
+    found, text = written(tmp_path, "circles", "cpu")
+    (run,) = found["runs"]
+    entropy = Landscape.load(uninterrupted / "landscape.nc").fractions(u_below=-0.2)
+    assert run["entropy"] == pytest.approx(entropy.tolist())
+    assert np.sum(run["shares"], axis=1) == pytest.approx(np.ones(4))
+    assert text.count("| -0.2 |") == 1
+    assert text.count("\n| ") == 2 + 4
+
+
+def test_two_circles_are_told_from_one():
+    shares = np.array(
+        [[0.4, 0.1, 0.1, 0.4, 0.0], [0.5, 0.1, 0.1, 0.2, 0.1], [0.6, 0.1, 0.1, 0.1, 0.1]]
+    )
+    assert circles.balance(shares) == pytest.approx([1.0, 0.25, 0.0])
+    assert not circles.doubled(np.array([0.1, 0.3, 0.1, 0.1, 0.4, 0.0]), 13)
+    assert circles.doubled(np.array([0.4, 0.0, 0.0, 0.1, 0.1, 0.3]), 13)  # 2 x 6 = -1
+    assert circles.doubled(np.array([0.0, 0.0, 0.3, 0.0, 0.5, 0.0]), 13)  # 2 x 5 = -3
+
+
+def test_groups_with_two_circles_are_ranked_within_their_runs():
+    """All three of six first, in two runs: one order of 20² does as well."""
+    run = {"entropy": [5.0, 4, 3, 2, 1, 0], "balance": [0.9, 0.5, 0.4, 0.1, 0, 0.2]}
+    assert circles.advantage(run) == 3.0
+    random = np.random.default_rng(0)
+    assert circles.chance([run, run], random) == pytest.approx(1 / 400, rel=0.3)
+    back = run | {"entropy": run["entropy"][::-1]}
+    assert circles.chance([back], random) == pytest.approx(1.0)
+    alike = run | {"balance": [0.5] * 6}
+    assert circles.advantage(alike) is None
+    assert circles.chance([run, alike], random) == pytest.approx(1 / 20, rel=0.1)
+
+
+def test_circles_are_sought_in_sums_alone(uninterrupted, tmp_path):
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    told = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(told.replace("operation: x+y", "operation: x^2+y"))
+    with pytest.raises(ValueError, match=r"learns x\^2\+y"):
+        circles.main(circles.Options((folder,), out=tmp_path))
+    with pytest.raises(ValueError, match="no run to look at"):
+        circles.Options(())
 
 
 def test_what_falls_is_integrated_from_low_u_to_high():
