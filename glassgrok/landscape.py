@@ -68,9 +68,10 @@ class Umbrella(NamedTuple):
         curl, curl_error: (L,) what its mean forces add up to on ways around, nats.
         divergence, divergence_error: (R,) nats that S at each rung, from the first on, would be
             higher by with the divergence of grad u for the mean force of the restraints.
-        work_u: (D,) u of each rung of the way down.
-        work, work_error: (D,) nats that ln Z would be higher by there, by the work that the groups
-            took; see `sampling.sweep`. NaN where it was not measured.
+        rung_u: (D,) mean u of rungs of the way down, of those that windows know whole.
+        rung_ln_z, rung_error: (D,) ln of the mean of e^-w over the domain, w of each of them.
+        work, work_error: (D,) nats that it would be higher by, by the work of the groups on their
+            way; see `sampling.sweep`. NaN where that was not measured.
         pairs: (E, 2) neighbours, as indices of windows.
         overlap: (E,) of each pair; 1/2 where they are the same.
         weakest: the smallest overlap on the best way from the uniform measure to any window.
@@ -96,7 +97,9 @@ class Umbrella(NamedTuple):
     curl_error: np.ndarray
     divergence: np.ndarray
     divergence_error: np.ndarray
-    work_u: np.ndarray
+    rung_u: np.ndarray
+    rung_ln_z: np.ndarray
+    rung_error: np.ndarray
     work: np.ndarray
     work_error: np.ndarray
     pairs: np.ndarray
@@ -434,9 +437,11 @@ def _dimensions(names) -> dict[str, dict[str, list[str]]]:
         "curl_error": ["loop"],
         "divergence": ["rung"],
         "divergence_error": ["rung"],
-        "work_u": ["step_down"],
-        "work": ["step_down"],
-        "work_error": ["step_down"],
+        "rung_u": ["rung_down"],
+        "rung_ln_z": ["rung_down"],
+        "rung_error": ["rung_down"],
+        "work": ["rung_down"],
+        "work_error": ["rung_down"],
         "pairs": ["pair", "side"],
         "overlap": ["pair"],
         "accepted": ["pair"],

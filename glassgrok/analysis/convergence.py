@@ -36,6 +36,7 @@ UNSURE = 0.05  # standard error of that temperature above which it is not known
 STIFF = 0.5  # omega dt; a harmonic mode is unstable at 2, others are wrong far below
 HEIGHTS = ("lowest", "lower", "higher", "highest")  # quarters of an axis
 LINES = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
+RARE = 0.01  # chance that work as large as that is nothing
 OVERLAP = 0.03  # of neighbouring windows; Klimovich, Shirts & Mobley (2015)
 INTEGRAL = 0.05  # nats by which a cubic piece between neighbours may be off
 UNKNOWABLE = "the landscape has no diagnostics of how it was sampled"
@@ -157,27 +158,43 @@ def _divergence(landscape: Landscape) -> Check:
 def _work(landscape: Landscape) -> Check:
     """Whether by the work of coming down there is more volume than by the windows.
 
-    Windows of walkers that lag, or that lost basins on their way, say too little; e^-W averages to
-    all of it. That it says less is no fault of theirs: of few walkers ln of that mean is too low.
+    Windows of walkers that lag, or that lost basins on their way, say too little. That the work
+    says less is no fault of theirs: of few walkers ln of a mean of e^-W is too low. Where one group
+    holds most of it its error is as large as itself, but a mean that is not biased is 1/p times
+    too large with a chance of p at most (Markov), whatever its distribution.
     """
     found = landscape.umbrella
-    more = np.maximum(found.work, 0.0)
-    return _off("work", "the work of coming down", landscape, more, found.work_error)
+    if not len(found.work):
+        return Check("work", True, "windows know no rung whole, to compare its work with", "")
+    if np.isnan(found.work).all():
+        return Check("work", False, "the work of coming down was not measured", "it")
+    what = "the work of coming down"
+    check = _off("work", what, landscape, found.work, found.work_error, more=True)
+    sure = found.work - SIGMAS * found.rung_error
+    r = int(np.argmax(np.nan_to_num(sure, nan=-np.inf)))
+    limit = np.log(len(sure) / RARE)
+    if check.passed and sure[r] > limit:
+        told = f"by {what} rung {r + 1} of {len(sure)} holds {found.work[r]:.2g} nats more"
+        return Check("work", False, told, f"{limit + SIGMAS * found.rung_error[r]:.2g} at most")
+    return check
 
 
-def _off(name: str, what: str, landscape: Landscape, off, error, since: int = 0) -> Check:
+def _off(
+    name: str, what: str, landscape: Landscape, off, error, since: int = 0, more: bool = False
+) -> Check:
     """Whether S at each rung is what it is by other means, given what it would be higher by.
 
-    Rungs before `since` are what the others are measured from.
+    Rungs before `since` are what the others are measured from; `more`: only that counts.
     """
     depth = np.abs(landscape.entropy[matters(landscape)]).max()  # below the whole domain
     limit = max(UNSURE * depth, EFFECTIVE**-0.5)
     if not (np.isfinite(off).all() and error.max() <= limit):
         told = f"S by {what} is not known (± {error.max():.2g} nats)"
         return Check(name, False, told, f"± {limit:.2g}")
-    beyond = np.maximum(np.abs(off) - EFFECTIVE**-0.5, 0.0)[since:]
+    size = off if more else np.abs(off)
+    beyond = np.maximum(size - EFFECTIVE**-0.5, 0.0)[since:]
     agreement = agree(normal_score(beyond / error[since:], len(landscape.groups) - 1))
-    r = int(np.argmax(np.abs(off)))
+    r = int(np.argmax(size))
     told = (
         f"S at rung {r + 1} of {len(off)} is {-off[r]:+.2g} ± {error[r]:.2g} nats off by {what} "
         f"({agreement.text})"

@@ -287,11 +287,12 @@ def _by_work(landscape: Landscape, u: float) -> list[str]:
     found = landscape.umbrella
     if found is None or not np.isfinite(found.work).any():
         return []
-    r = int(np.argmin(np.abs(found.work_u - u)))
-    more = _pm(found.work[r], found.work_error[r], ".1f")
+    r = int(np.argmin(np.abs(found.rung_u - u)))
+    more = found.work[r] > 0
+    told = _pm(abs(found.work[r]), found.work_error[r], ".1f")
     return LINES.wrap(
-        "  By the work of coming down, which finds too little of it at worst, however walkers lag, "
-        f"it is {more} nats more."
+        f"  By the work of coming down it is {told} nats {'more' if more else 'less'}; of walkers "
+        "too few for how much they lag the work finds too little of it."
     )
 
 

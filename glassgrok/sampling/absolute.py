@@ -8,18 +8,19 @@ from scipy.sparse import csgraph, csr_array
 from scipy.special import logsumexp
 
 from glassgrok.grid import Grid
-from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife, pooled
+from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
 from glassgrok.sampling import mbar
 from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.mean_force import Forces, Moments, divergence, forces
 from glassgrok.sampling.sweep import Rungs
-from glassgrok.sampling.windows import Windows, across
+from glassgrok.sampling.windows import FREE, Windows, across
 
 OVERLAP = 0.003  # less between neighbours is a gap
 ELSEWHERE, SURE = 8.0, 5.0  # -ln of the share of a window's samples that can be its own, if so few
 # are left; and by so many errors of its free energy
 CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
 HALVES = 2
+ASIDE = 3.0  # standard deviations of A at a rung that its columns reach, at least
 
 
 class Sums(NamedTuple):
@@ -104,8 +105,8 @@ class _Said(NamedTuple):
         groups: their pseudovalues.
         halves: of the counted time, likewise.
         f_error: (K,).
-        ln_z: (R,) of the rungs on the way down.
-        ln_z_without: (G, R) without each group in turn.
+        ln_z: (R,) ln of the mean of e^-w over the domain, of rungs of the way down.
+        ln_z_without: (G, R) the same without each group in turn.
     """
 
     kept: np.ndarray
@@ -153,9 +154,11 @@ def estimate(
     """
     members = {name: [g for g, own in enumerate(starts) if own == name] for name in starts}
     first, *others = members
-    given = windows, uniform, pairs, cells, sums, rungs
-    said = _solved(grid, *given, members[first])
-    witnesses = {name: _witnesses(grid, *given, members[name]) for name in others}
+    whole = _whole(windows, rungs)
+    given = windows, uniform, pairs, cells, sums
+    way = rungs.center[whole], rungs.stiffness[whole]
+    said = _solved(grid, *given, way, members[first])
+    witnesses = {name: _witnesses(grid, *given, way, members[name]) for name in others}
     lost = {f"{LOST}{name}": why for name, (_, why) in witnesses.items() if why}
     joined, scale = _scale(windows, pairs)
     counts, size, values = (
@@ -166,7 +169,7 @@ def estimate(
     extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
     mean, balance = values / size[:, None], sums.balance[members[first]]
     off, off_error = divergence(windows, mean, said.solved.f[1:], balance)
-    work, work_error = _by_work(rungs.ln_z, said)
+    work, work_error = _by_work(rungs.ln_z[whole], said)
     means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
     return Landscape(
         grid=grid,
@@ -197,7 +200,9 @@ def estimate(
             curl_error=said.force.curl_error,
             divergence=off,
             divergence_error=off_error,
-            work_u=rungs.mean[:, 0],
+            rung_u=rungs.mean[whole, 0],
+            rung_ln_z=said.ln_z,
+            rung_error=jackknife(said.ln_z_without),
             work=work,
             work_error=work_error,
             pairs=pairs,
@@ -222,31 +227,47 @@ def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray]:
     """(R,) nats that ln Z of each rung is higher by, by the work of coming down, and errors.
 
-    Of groups e^-W is unbiased, and ln of it is not: their Z are averaged.
+    Of groups e^-W is unbiased, and ln of it is not: their Z are averaged. NaN where the work of one
+    is not known.
 
     Args:
         ln_z: (R, G) of each group, by its work.
         said: what the windows say.
     """
-    without = [pooled(np.delete(ln_z.T, g, axis=0)) for g in range(len(said.ln_z_without))]
-    return pooled(ln_z.T) - said.ln_z, jackknife(np.array(without) - said.ln_z_without)
+
+    def averaged(some):
+        return logsumexp(some, axis=1) - np.log(some.shape[1])
+
+    without = [averaged(np.delete(ln_z, g, axis=1)) for g in range(ln_z.shape[1])]
+    return averaged(ln_z) - said.ln_z, jackknife(np.array(without) - said.ln_z_without)
 
 
-def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, rungs, members) -> tuple:
+def _whole(windows: Windows, rungs: Rungs) -> np.ndarray:
+    """(R,) which rungs of the way down the windows know whole, and not a part of their A alone."""
+    held = windows.column != FREE
+    free = np.isin(np.arange(len(rungs.slope)), windows.row[~held])
+    if not held.any():
+        return free
+    low, high = windows.center[held, 1].min(), windows.center[held, 1].max()
+    reach = ASIDE * rungs.spread
+    return free | ((rungs.mean[:, 1] - reach > low) & (rungs.mean[:, 1] + reach < high))
+
+
+def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, way, members) -> tuple:
     """(n, ...) pseudovalues of groups that S is not made of; NaN where nothing follows, and why.
 
     They may be in the wrong place altogether, which is no fault of the landscape.
     """
     try:
-        return _solved(grid, windows, uniform, pairs, cells, sums, rungs, members).groups, ""
+        return _solved(grid, windows, uniform, pairs, cells, sums, way, members).groups, ""
     except (ValueError, FloatingPointError) as error:
         return np.full((len(members), *grid.shape), np.nan), str(error)
 
 
 def _solved(
-    grid: Grid, windows, uniform, pairs, cells, sums: Sums, rungs: Rungs, members: list[int]
+    grid: Grid, windows, uniform, pairs, cells, sums: Sums, way: tuple, members: list[int]
 ) -> _Said:
-    """What some groups say, and with each of them left out.
+    """What some groups say, and with each of them left out; of `way`, center and stiffness, ln Z.
 
     Raises:
         FloatingPointError: windows do not overlap.
@@ -282,7 +303,7 @@ def _solved(
         for half in both
     ]
     f = np.array([np.nan * force.total if one is None else one.f[1:] for one in without])
-    held = _held(rungs, cells.middles(kept)[:, 0])
+    held = _held(*way, cells.middles(kept)[:, 0])
     return _Said(
         kept=kept,
         force=force,
@@ -304,15 +325,15 @@ def _volumes(one: mbar.Solution | mbar.Replicate) -> np.ndarray:
         return np.log(one.found.total) + one.log_weight
 
 
-def _held(rungs: Rungs, u: np.ndarray) -> Callable:
-    """A solution, or None, -> (R,) ln of the mean of e^-w over the domain, w of each rung.
+def _held(center: np.ndarray, stiffness: np.ndarray, u: np.ndarray) -> Callable:
+    """A solution, or None, -> (R,) ln of the mean of e^-w over the domain, w of restraints of u.
 
     Args:
-        rungs: with the restraints.
+        center, stiffness: (R,).
         u: (n,) of the cells.
     """
     values, place = np.unique(u, return_inverse=True)
-    w = rungs.stiffness[:, None] * (values - rungs.center[:, None]) ** 2 / 2
+    w = stiffness[:, None] * (values - center[:, None]) ** 2 / 2
 
     def held(one) -> np.ndarray:
         if one is None:

@@ -235,7 +235,8 @@ class UmbrellaConfig:
             is with 0.5, within errors of some 3 % (figures/landscapes/relaxation.md).
         sweepers: walkers that go down for each one of a group. All of a group's are drawn again
             from rung to rung by their work, if rung_steps are at least 8 blocks; the more there
-            are, the rarer a basin may be that holds most of the volume.
+            are, the rarer a basin may be that holds most of the volume. With one of each group, or
+            fewer blocks, the work is not measured, which a converged run asks for.
         tile: walkers that run side by side on one device. On a processor 2 to 8 are equally fast.
     """
 

@@ -10,9 +10,10 @@ group is a population that is drawn again from rung to rung, with the weights e^
 moving the restraint (population annealing: Hukushima & Iba 2003, Machta 2010; W as in annealed
 importance sampling, Neal 2001). Where all walkers can go everywhere W is the same for all.
 
-The means of e^-W, multiplied rung by rung, are Z of the restraint over the domain, without bias
-however fast the walkers come down (Jarzynski 1997), where <w'> of walkers that lag gives too large
-an S'. Noise of W makes ln Z too low, by half of its variance between groups.
+The means of e^-W, multiplied rung by rung, are Z of the restraint over the domain, where <w'> of
+walkers that lag gives too large an S': without bias however fast they come down (Jarzynski 1997),
+but for the error of dt and for rungs that are laid by what the same walkers found. ln Z is too low,
+by half of its variance between groups, and by all of a lag above ln of the number of walkers.
 """
 
 from typing import NamedTuple

@@ -253,17 +253,19 @@ def test_the_volume_is_told_where_it_is_absolute():
 
 
 def test_what_the_work_of_coming_down_adds_is_told_of_the_nearest_rung():
-    found = windows(landscape(noise=0.0), work_u=[1.0, -4.8, -6.0], work=[0.1, 12.3, 30.0])
+    found = windows(landscape(noise=0.0), rung_u=[1.0, -4.8, -6.0], work=[0.1, 12.3, 30.0])
     told = " ".join(line.strip() for line in report.describe_volume(found))
-    assert "however walkers lag, it is 12.3 ± 1.0 nats more." in told
-    unknown = windows(landscape(noise=0.0), work_u=[1.0], work=[np.nan])
+    assert "By the work of coming down it is 12.3 ± 1.0 nats more;" in told
+    less = windows(landscape(noise=0.0), rung_u=[-5.0], work=[-3.0])
+    assert "it is 3.0 ± 1.0 nats less;" in " ".join(report.describe_volume(less))
+    unknown = windows(landscape(noise=0.0), rung_u=[1.0], work=[np.nan])
     assert "work" not in " ".join(report.describe_volume(unknown))
 
 
-def windows(one, work_u, work):
+def windows(one, rung_u, work):
     """A landscape that windows measured, of which only the work is known."""
     none = Umbrella(*[None] * len(Umbrella._fields))
-    told = {"work_u": np.array(work_u), "work": np.array(work), "work_error": np.ones(len(work))}
+    told = {"rung_u": np.array(rung_u), "work": np.array(work), "work_error": np.ones(len(work))}
     return replace(one, normalised=True, umbrella=none._replace(**told))
 
 

@@ -147,6 +147,9 @@ def test_in_equilibrium_the_divergence_agrees_with_the_restraints():
     assert (np.abs(wrong) < 5 * found.entropy_error).all()
     assert (found.umbrella.work < 5 * found.umbrella.work_error).all()
     assert found.umbrella.work_error.max() < 0.05 * abs(found.entropy[0])
+    assert (found.umbrella.work > -0.1 * abs(found.entropy[0])).all()  # eight groups of four
+    # Here windows are rungs, whose free energies follow from all samples at once.
+    assert found.umbrella.rung_ln_z == pytest.approx(-found.umbrella.free_energy, abs=0.05)
 
 
 def test_walkers_that_are_too_hot_are_seen(monkeypatch):
