@@ -41,7 +41,7 @@ PAPERS = {
         Step("figure7.py", "figure7", (1.5, 22, 4), cpu=("--seeds", "1")),
         Step("ablation.py", "ablation", (2, 36, 7), cpu=("--seeds", "1")),
         Step("figure1.py", "figure1", (4, 40, 600)),
-        Step("figure2.py", "figure2", (2, 14, 600), cpu=("--widths", "16")),
+        Step("figure2.py", "figure2", (2, 30, 600)),
         Step("report.py", None, (0.1, 0.1, 0.1)),
     ),
     "omnigrok": (
@@ -72,7 +72,7 @@ PAPERS = {
             options=("--case", "teacher"),
             whole=True,
         ),
-        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 15, 60), ("--case", "toy"), whole=True),
+        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 60, 60), ("--case", "toy"), whole=True),
         Step(
             "entropy_goldilocks.py", "entropy_mnist", (1.5, 40, 60), ("--case", "mnist"), whole=True
         ),

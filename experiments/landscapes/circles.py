@@ -70,7 +70,7 @@ def read(path: Path) -> tuple[configs.Config, Landscape]:
 
 
 def spectra(path: Path, config: configs.Config, rows: np.ndarray, row: int) -> np.ndarray:
-    """(G, p // 2) shares of each frequency in the embeddings of a rung's windows, by group.
+    """(G, n, p // 2) shares of each frequency in the embeddings of a rung's walkers, by group.
 
     Args:
         path, config: of the run.
@@ -86,7 +86,8 @@ def spectra(path: Path, config: configs.Config, rows: np.ndarray, row: int) -> n
         return fourier_shares(np.asarray(unravel(x)["params"]["embed"]["embedding"])[:p])
 
     each = np.array([[shares(x) for x in window] for window in walkers])
-    return each.reshape(len(each), config.umbrella.groups, -1, each.shape[-1]).mean(axis=(0, 2))
+    groups = each.reshape(len(each), config.umbrella.groups, -1, each.shape[-1])
+    return np.moveaxis(groups, 1, 0).reshape(config.umbrella.groups, -1, each.shape[-1])
 
 
 def balance(shares: np.ndarray) -> np.ndarray:
@@ -118,8 +119,9 @@ def looked_at(path: Path, u: float) -> dict:
         "train_fraction": config.task.train_fraction,
         "u": float(low),
         "entropy": landscape.fractions(u_below=low).tolist(),
-        "shares": shares.tolist(),
-        "balance": balance(shares).tolist(),
+        "shares": shares.mean(axis=1).tolist(),
+        # Of each walker by itself: one circle each of two kinds would be two in the mean.
+        "balance": balance(shares).mean(axis=1).tolist(),
         "levels": edges.tolist(),
         "curves": [landscape.fractions(u_below=float(edge)).tolist() for edge in edges],
     }
@@ -207,7 +209,8 @@ def told(found: list[dict]) -> str:
         + table(heads, rows)
         + f"\nMean of groups with two circles (balance above {TWO:g}) less that of the others, in "
         f"nats: {more or 'no run has both'}. Chance that any order of the groups in their runs "
-        f"ranks the former as high: {chance(found, np.random.default_rng(0)):.2g}.\n"
+        f"ranks the former as high: {chance(found, np.random.default_rng(0)):.2g}. That limit was "
+        "set when most of these runs were known.\n"
     )
 
 

@@ -102,6 +102,15 @@ def test_two_circles_are_told_from_one():
     assert circles.doubled(np.array([0.0, 0.0, 0.3, 0.0, 0.5, 0.0]), 13)  # 2 x 5 = -3
 
 
+def test_walkers_of_one_circle_each_are_not_of_two(uninterrupted, tmp_path, monkeypatch):
+    one, other = np.array([0.9, 0.1]), np.array([0.1, 0.9])
+    mixed = np.array([[one, other], [one, one], [other, other], [one / 2 + other / 2] * 2])
+    monkeypatch.setattr(circles, "spectra", lambda *_: mixed)
+    found = circles.looked_at(uninterrupted, -0.2)
+    assert found["balance"] == pytest.approx([1 / 9, 1 / 9, 1 / 9, 1.0])
+    assert found["shares"][0] == pytest.approx([0.5, 0.5])
+
+
 def test_groups_with_two_circles_are_ranked_within_their_runs():
     """All three of six first, in two runs: one order of 20² does as well."""
     run = {"entropy": [5.0, 4, 3, 2, 1, 0], "balance": [0.9, 0.5, 0.4, 0.1, 0, 0.2]}
