@@ -70,8 +70,8 @@ class Umbrella(NamedTuple):
             higher by with the divergence of grad u for the mean force of the restraints.
         rung_u: (D,) mean u of rungs of the way down, of those that windows know whole.
         rung_ln_z, rung_error: (D,) ln of the mean of e^-w over the domain, w of each of them.
-        work, work_error: (D,) nats that it would be higher by, by the work of the groups on their
-            way; see `sampling.sweep`. NaN where that was not measured.
+        work, work_error: (D,) nats that it would be higher by, by the work of each group on its way
+            in the mean; see `sampling.sweep`. NaN where that was not measured.
         pairs: (E, 2) neighbours, as indices of windows.
         overlap: (E,) of each pair; 1/2 where they are the same.
         weakest: the smallest overlap on the best way from the uniform measure to any window.

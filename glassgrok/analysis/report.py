@@ -288,11 +288,11 @@ def _by_work(landscape: Landscape, u: float) -> list[str]:
     if found is None or not np.isfinite(found.work).any():
         return []
     r = int(np.argmin(np.abs(found.rung_u - u)))
-    more = found.work[r] > 0
     told = _pm(abs(found.work[r]), found.work_error[r], ".1f")
+    told += " nats more" if found.work[r] > 0 else " nats less"
     return LINES.wrap(
-        f"  By the work of coming down it is {told} nats {'more' if more else 'less'}; of walkers "
-        "too few for how much they lag the work finds too little of it."
+        f"  By the work of coming down each group finds {told} in the mean, which noise of the "
+        "work makes too little."
     )
 
 

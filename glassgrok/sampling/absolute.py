@@ -227,19 +227,16 @@ def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray]:
     """(R,) nats that ln Z of each rung is higher by, by the work of coming down, and errors.
 
-    Of groups e^-W is unbiased, and ln of it is not: their Z are averaged. NaN where the work of one
-    is not known.
+    The mean of each group's ln Z, as the windows' is one of groups in their basins, so that what
+    basins differ by does not enter. NaN where the work of a group is not known.
 
     Args:
         ln_z: (R, G) of each group, by its work.
         said: what the windows say.
     """
-
-    def averaged(some):
-        return logsumexp(some, axis=1) - np.log(some.shape[1])
-
-    without = [averaged(np.delete(ln_z, g, axis=1)) for g in range(ln_z.shape[1])]
-    return averaged(ln_z) - said.ln_z, jackknife(np.array(without) - said.ln_z_without)
+    groups = range(ln_z.shape[1])
+    without = np.array([np.delete(ln_z, g, axis=1).mean(axis=1) for g in groups])
+    return ln_z.mean(axis=1) - said.ln_z, jackknife(without - said.ln_z_without)
 
 
 def _whole(windows: Windows, rungs: Rungs) -> np.ndarray:

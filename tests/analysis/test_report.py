@@ -255,9 +255,10 @@ def test_the_volume_is_told_where_it_is_absolute():
 def test_what_the_work_of_coming_down_adds_is_told_of_the_nearest_rung():
     found = windows(landscape(noise=0.0), rung_u=[1.0, -4.8, -6.0], work=[0.1, 12.3, 30.0])
     told = " ".join(line.strip() for line in report.describe_volume(found))
-    assert "By the work of coming down it is 12.3 ± 1.0 nats more;" in told
+    assert "By the work of coming down each group finds 12.3 ± 1.0 nats more in the mean" in told
     less = windows(landscape(noise=0.0), rung_u=[-5.0], work=[-3.0])
-    assert "it is 3.0 ± 1.0 nats less;" in " ".join(report.describe_volume(less))
+    text = " ".join(line.strip() for line in report.describe_volume(less))
+    assert "finds 3.0 ± 1.0 nats less in the mean" in text
     unknown = windows(landscape(noise=0.0), rung_u=[1.0], work=[np.nan])
     assert "work" not in " ".join(report.describe_volume(unknown))
 
