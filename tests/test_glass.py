@@ -227,7 +227,7 @@ def test_landscapes_of_every_scale_have_a_config(scale):
 
 
 def test_a_width_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no width 7 at scale cpu; choose from 16, 24, 32"):
+    with pytest.raises(ValueError, match="no width 7 at scale cpu; choose from 12, 16, 24"):
         figure2.main(figure2.Choice("cpu", out=tmp_path, widths=(16, 7)))
     assert not list(tmp_path.iterdir())
 

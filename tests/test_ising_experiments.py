@@ -205,7 +205,9 @@ def test_networks_and_what_goes_on_from_them(tmp_path, capsys):
     write_report(report_ising.PAPER, tmp_path)
     rows = judged(tmp_path, report_ising.CLAIMS)
     words = {row[0]: row[2] for row in rows}
-    assert words["random test set: 0.83 in the end"] == "**disagrees**"
+    told = {row[0]: row[1] for row in rows}["random test set: 0.83 in the end"]
+    assert told.endswith("(**disagrees**, at scale quick)")
+    assert set(words.values()) == {"not decided"}
     assert words["it grows with depth"] == "not decided"
     assert words["the delay grows with c"] == "not decided"  # none generalises
 

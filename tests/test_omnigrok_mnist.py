@@ -180,7 +180,7 @@ def test_claims_about_landscapes_are_told_apart(tmp_path):
     assert words(tmp_path, "figure3_mnist", landscape_file(1.0, 0.6)) == [AGREES] * 6
     flat = words(tmp_path, "figure3_mnist", landscape_file(0.1, 0.2))
     assert flat == [AGREES, DIFFERS, AGREES, DIFFERS, AGREES, AGREES]
-    wide = {"slices": {"193": {"zone": {"from": 0.5, "to": 50.0}}}}
+    wide = {"scale": "cpu", "slices": {"193": {"zone": {"from": 0.5, "to": 50.0}}}}
     both = [c._replace(late=False) for c in judges_mnist.CLAIMS if len(c.sources) == 2]
     for upper, word in ((50.0, AGREES), (0.6, DIFFERS)):
         wide["slices"]["193"]["zone"]["to"] = upper

@@ -86,7 +86,8 @@ class Options:
     """What to measure.
 
     Attributes:
-        scale: quick for a tiny network in seconds, cpu for an hour a case at most, paper for a GPU.
+        scale: quick for a tiny network in seconds, cpu for 40 minutes a case at most, paper for a
+            GPU.
         case: which network.
         out: folder for the numbers, the figure and the table.
         data: folder of the MNIST files; GLASSGROK_DATA, or a download, if not given.
@@ -117,7 +118,7 @@ def teacher(scale: str) -> Case:
 
 def toy(scale: str) -> Case:
     """A decoder of sums of digits, whose representation is a little messy."""
-    width = {"quick": 6, "cpu": 80, "paper": 200}[scale]  # with 20 nothing fits
+    width = {"quick": 6, "cpu": 40, "paper": 200}[scale]  # with 20 nothing fits
     examples, messiness = 45, 0.1
     return Case(
         f"toy addition, messiness {messiness}, 2-{width}-{width}-30, {examples} pairs train",

@@ -141,11 +141,13 @@ def test_what_falls_is_integrated_from_low_u_to_high():
     assert relaxation.told(slopes, np.array([0.0, -4.0]))["too_low"] == [6.0, 0.0]
 
 
-def test_runs_without_windows_cannot_be_held(whole, tmp_path):
+def test_runs_without_windows_cannot_be_held(uninterrupted, tmp_path):
+    flat = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    replace(Landscape.load(flat / "landscape.nc"), umbrella=None).save(flat / "landscape.nc")
     with pytest.raises(ValueError, match="was not sampled with umbrella windows"):
-        relaxation.main(relaxation.Options((whole,), out=tmp_path))
+        relaxation.main(relaxation.Options((flat,), out=tmp_path))
     with pytest.raises(ValueError, match="--steps must be at least 300"):
-        relaxation.Options((whole,), steps=200)
+        relaxation.Options((flat,), steps=200)
 
 
 def test_nothing_but_more_steps_may_be_changed(uninterrupted):
