@@ -34,6 +34,10 @@ class Options:
     rounds: int = 4
     out: Path = Path("figures/benchmarks/training.json")
 
+    def __post_init__(self):
+        if self.copies < 1:
+            raise ValueError(f"--copies must be at least 1, but is {self.copies}; give some.")
+
 
 def main(options: Options) -> None:
     """Time one copy, many seeds and a sweep; print and write."""
