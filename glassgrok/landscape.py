@@ -69,7 +69,7 @@ class Umbrella(NamedTuple):
         divergence, divergence_error: (R,) nats that S at each rung, from the first on, would be
             higher by with the divergence of grad u for the mean force of the restraints.
         rung_u: (D,) mean u of rungs of the way down, of those that windows know whole.
-        rung_ln_z, rung_error: (D,) ln of the mean of e^-w over the domain, w of each of them.
+        rung_ln_z: (D,) ln of the mean of e^-w over the domain, w of each of them.
         work, work_error: (D,) nats that it would be higher by, by the work of each group on its way
             in the mean; see `sampling.sweep`. NaN where that was not measured.
         pairs: (E, 2) neighbours, as indices of windows.
@@ -99,7 +99,6 @@ class Umbrella(NamedTuple):
     divergence_error: np.ndarray
     rung_u: np.ndarray
     rung_ln_z: np.ndarray
-    rung_error: np.ndarray
     work: np.ndarray
     work_error: np.ndarray
     pairs: np.ndarray
@@ -439,7 +438,6 @@ def _dimensions(names) -> dict[str, dict[str, list[str]]]:
         "divergence_error": ["rung"],
         "rung_u": ["rung_down"],
         "rung_ln_z": ["rung_down"],
-        "rung_error": ["rung_down"],
         "work": ["rung_down"],
         "work_error": ["rung_down"],
         "pairs": ["pair", "side"],

@@ -54,7 +54,6 @@ def umbrella(grid, random):
         divergence_error=random.random(7),
         rung_u=random.random(8),
         rung_ln_z=random.random(8),
-        rung_error=random.random(8),
         work=random.random(8),
         work_error=random.random(8),
         pairs=random.integers(0, 7, (9, 2)),

@@ -11,6 +11,7 @@ ranks in their runs, against those of any order. Writes circles.json, circles.md
 """
 
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import jax
@@ -58,7 +59,7 @@ def read(path: Path) -> tuple[configs.Config, Landscape]:
     Raises:
         ValueError: it has none by umbrella windows, or does not learn x + y.
     """
-    config = configs.load(folders.open_run(path) / "config.yaml")
+    config = configs.load(folders.open_run(path) / folders.CONFIG)
     if config.umbrella is None:
         raise ValueError(f"{path} was not sampled with umbrella windows; give one that was.")
     if config.task.operation != "x+y":
@@ -155,7 +156,7 @@ def draw(found: list[dict]):
     """S against balance at one loss, and S of all groups against the loss."""
     page, (left, right) = plt.subplots(1, 2, figsize=(14, 5.6), layout="constrained")
     shade = plt.get_cmap("viridis")
-    for run, marker in zip(found, MARKERS * len(found), strict=False):
+    for run, marker in zip(found, cycle(MARKERS), strict=False):
         lag = np.array(run["entropy"]) - np.max(run["entropy"])
         label = f"{run['run']}, u <= {run['u']:g}"
         left.scatter(run["balance"], lag, marker=marker, s=45, label=label)
@@ -209,8 +210,8 @@ def told(found: list[dict]) -> str:
         + table(heads, rows)
         + f"\nMean of groups with two circles (balance above {TWO:g}) less that of the others, in "
         f"nats: {more or 'no run has both'}. Chance that any order of the groups in their runs "
-        f"ranks the former as high: {chance(found, np.random.default_rng(0)):.2g}. That limit was "
-        "set when most of these runs were known.\n"
+        f"ranks the former as high: {chance(found, np.random.default_rng(0)):.2g}. The limit was "
+        "set on runs at p = 7, 9 and 13.\n"
     )
 
 

@@ -202,7 +202,6 @@ def estimate(
             divergence_error=off_error,
             rung_u=rungs.mean[whole, 0],
             rung_ln_z=said.ln_z,
-            rung_error=jackknife(said.ln_z_without),
             work=work,
             work_error=work_error,
             pairs=pairs,

@@ -430,7 +430,7 @@ def windows(rng, grid=TWO, shift=0.0, drift=0.0, groups=8, **told) -> Landscape:
         curl=rng.normal(size=200) / 5, curl_error=np.full(200, 0.2),
         divergence=np.append(0.0, rng.normal(size=4) / 5),
         divergence_error=np.append(0.0, np.full(4, 0.2)),
-        rung_u=np.linspace(2, -2, 5), rung_ln_z=-each, rung_error=np.full(5, 0.2),
+        rung_u=np.linspace(2, -2, 5), rung_ln_z=-each,
         work=rng.normal(size=5) / 5 - 1, work_error=np.full(5, 0.2),
         pairs=np.array([[0, 1], [1, 2]]),
         overlap=np.array([0.2, 0.3]), weakest=0.2, accepted=np.array([0.3, 0.4]),

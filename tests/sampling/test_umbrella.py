@@ -18,6 +18,7 @@ from glassgrok.sampling.absolute import (
     _part,
     _pseudovalues,
     _stop_where_there_is_a_gap,
+    _whole,
     examine,
 )
 from glassgrok.sampling.apparatus import build
@@ -226,6 +227,18 @@ def test_the_stiffness_that_holds_two_phases_alike():
     # Within five widths there is no other phase, but noise over a small distance squared.
     assert sweep._common(two._replace(width=np.full(3, 0.3))) == 75
     assert sweep._common(two._replace(width=np.full(3, 0.5))) == 0
+
+
+def test_rungs_whose_columns_reach_a_part_of_their_a_are_not_compared():
+    """Columns from A = 0.3 to 1 on the lower two of three rungs, whose A are 0.1 and 0.6."""
+    rungs = sweep.Rungs(*[np.zeros(3)] * len(sweep.Rungs._fields))
+    rungs = rungs._replace(mean=np.array([[2, 0.1], [1, 0.1], [0, 0.6]]), spread=np.full(3, 0.05))
+    center = np.array([[2, 0], [1, 0.3], [1, 1.0], [0, 0.3], [0, 1.0]])
+    column, row = np.array([FREE, 0, 1, 0, 1]), np.array([0, 1, 1, 2, 2])
+    windows = Windows(center, center, row, row, column, center, np.zeros((5, 1, 3)))
+    assert _whole(windows, rungs).tolist() == [True, False, True]
+    wide = rungs._replace(spread=np.full(3, 0.15))
+    assert _whole(windows, wide).tolist() == [True, False, False]
 
 
 def steep(apart: float, slope: float = 300.0, stiffness: float = 900.0):
