@@ -8,7 +8,9 @@ Below the jump walkers stay in the basin that they fell into, and basins lose vo
 rates: those that lose least hold most of what is left, however few walkers fell into them. So each
 group is a population that is drawn again from rung to rung, with the weights e^-W of the work W of
 moving the restraint (population annealing: Hukushima & Iba 2003, Machta 2010; W as in annealed
-importance sampling, Neal 2001). Where all walkers can go everywhere W is the same for all.
+importance sampling, Neal 2001). Where all walkers can go everywhere W is the same for all. Where S'
+falls after its peak they part into basins: from there on a group can have more walkers, so that
+some find the rare basin that wins, and half as many again and again once few have offspring left.
 
 The means of e^-W, multiplied rung by rung, are Z of the restraint over the domain, where <w'> of
 walkers that lag gives too large an S': without bias however fast they come down (Jarzynski 1997),
@@ -37,6 +39,8 @@ CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
 RAMP = 24  # parts of the way to a rung, at most; it takes half of its steps
 LEAST = 4  # with fewer W would be noise
+FALLEN = 0.9  # of the largest S': from there on walkers part into basins
+KIN = 8  # walkers for each family that is left in a group, from which half as many do as well
 CERTAIN = 2.0  # standard errors of a change that is not noise
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 
@@ -51,7 +55,8 @@ class Rungs(NamedTuple):
         width: (R,) standard deviation of u of one walker.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, M, D) where each of them is at its end.
-        families: (R,) how many of a group's first walkers have offspring, in the worst group.
+        families: (R,) how many of a group's first walkers have offspring, in the worst group; those
+            that were first where there are more of them, see `_crowded`.
         ln_z: (R, groups) ln of the mean of e^-w over the domain, by the work of each group.
     """
 
@@ -87,6 +92,7 @@ class Laying(NamedTuple):
         held: (2,) center and stiffness of u where the walkers that go down are.
         u: (M, n) of these.
         family: (M, n) which of its group's first walkers each comes from.
+        crowded: whether there have been more walkers than `sweepers`.
         ln_z: (groups,) of the restraint that they are under, as in `Rungs`; NaN where some of the
             way down was too short to be led, or has one walker.
         begun: (witnesses, n, axes) collective variables before these are drawn apart.
@@ -107,6 +113,7 @@ class Laying(NamedTuple):
     held: np.ndarray
     u: np.ndarray
     family: np.ndarray
+    crowded: bool
     ln_z: np.ndarray
     begun: np.ndarray
     slope: np.ndarray
@@ -149,6 +156,7 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         held=np.zeros(2),
         u=u,
         family=_first(apparatus.config, u.shape),
+        crowded=False,
         ln_z=np.zeros(apparatus.config.groups),
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
@@ -247,7 +255,35 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tupl
     stiffness = max(wanted, CLEAR * _common(rungs), EASING * stiffness, _least(uniform))
     narrow = np.clip(1 / (stiffness - min(bend, stiffness / 2)), 0.1 / stiffness, 2 / stiffness)
     center = u - config.spread * np.sqrt(narrow) - slope / stiffness
-    return laying._replace(center=float(center), stiffness=float(stiffness)), False
+    laying = laying._replace(center=float(center), stiffness=float(stiffness))
+    return _crowded(apparatus, laying, key), False
+
+
+def _crowded(apparatus: Apparatus, laying: Laying, key) -> Laying:
+    """More walkers of each group where they part into basins, and fewer once they have."""
+    config, rungs, (groups, count) = apparatus.config, laying.rungs, laying.u.shape
+    if not laying.crowded and rungs.slope[-1] < FALLEN * rungs.slope.max() and config.crowd > 1:
+        # With velocities and noise of their own: there they still forget where they were.
+        position = np.tile(laying.walkers.position, (1, config.crowd, 1))
+        shape = groups, count * config.crowd
+        return laying._replace(
+            walkers=at_rest(apparatus.flat, position, jax.random.fold_in(key, laying.step)),
+            u=np.tile(laying.u, (1, config.crowd)),
+            family=_first(config, shape),
+            crowded=True,
+        )
+    most = max(_families(config, laying.family))
+    if count < 2 * config.sweepers or KIN * most > count * config.copies:
+        return laying
+    fewer = Walkers(*(array[:, : count // 2] for array in laying.walkers))
+    return laying._replace(
+        walkers=fewer, u=laying.u[:, : count // 2], family=laying.family[:, : count // 2]
+    )
+
+
+def _families(config: UmbrellaConfig, family: np.ndarray) -> list[int]:
+    """How many are left in each group."""
+    return [len(np.unique(own)) for own in _by_group(config, family)]
 
 
 def _common(rungs: Rungs) -> float:
@@ -308,7 +344,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
         width=max(float(own), 1e-6),
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
-        families=min(len(np.unique(own)) for own in _by_group(apparatus.config, laying.family)),
+        families=min(_families(apparatus.config, laying.family)),
         ln_z=laying.ln_z,
     )
     rungs = appended(laying.rungs, [found])
@@ -334,7 +370,7 @@ def _driven(apparatus: Apparatus, laying: Laying, goal: np.ndarray, dt: float, k
     """
     config = apparatus.config
     parts = min(RAMP, config.rung_steps // 2 // config.block)
-    if parts < LEAST or config.copies * config.sweepers == 1:
+    if parts < LEAST or config.copies * laying.u.shape[1] == 1:
         return laying._replace(ln_z=np.full(config.groups, np.nan))
     way = [_between(laying.held, goal, part / parts) for part in range(parts + 1)]
     restraints = [_alone(apparatus, laying, held, dt) for held in way[1:]]

@@ -264,6 +264,54 @@ def test_basins_that_lose_less_volume_win(sweepers):
         assert off[0] < -5  # where the basins differ most; each walker in the stiff one costs 5
 
 
+# A well whose S' falls from 30 to 10 at u = KNEE, and which has a soft and rare basin beyond
+# x_0 = EDGE below PARTING, as below a learning transition.
+KNEE, PARTING, EDGE, NARROW = 0.7, 0.2, 0.85, 0.03
+SOFTER, DIP = 0.25, 0.7  # du/d ln r² in the basin, above 1, and on the way there, below 1
+
+
+def rate(x):
+    far = (x - EDGE) / NARROW
+    return 1 + SOFTER / (1 + np.exp(-far)) - DIP * np.exp(-(far**2) / 2)
+
+
+def rare_basin(x):
+    """20 directions; above PARTING x_0 has no say."""
+    e = jnp.log(jnp.sum(x[1:] ** 2) / 2)
+    far = (x[0] - EDGE) / NARROW
+    excess = SOFTER * jax.nn.sigmoid(far) - DIP * jnp.exp(-(far**2) / 2)
+    u = e - excess * jnp.logaddexp(0.0, (PARTING - e) / 0.1) * 0.1
+    return (u - 2 / 3 * jnp.logaddexp(0.0, (u - KNEE) / 0.1) * 0.1,)
+
+
+def rare_basin_below(u: float) -> float:
+    """ln of the fraction of the box below u, where all balls lie in it."""
+    x = 2 * (np.arange(40_000) + 0.5) / 40_000 - 1
+    return float(logsumexp(ball(20, PARTING + (u - PARTING) / rate(x))) - np.log(len(x)))
+
+
+@pytest.mark.parametrize("crowd", [16, 1])
+def test_a_rare_basin_is_found_by_more_walkers_where_they_part(crowd):
+    """One walker in thirteen falls into the basin that holds nearly all volume at the end.
+
+    Without more of them, the control, groups miss it altogether, and their errors know nothing.
+    """
+    system = gg.System(lambda key: jax.random.normal(key, (21,)) / 10, rare_basin, gg.Box(1.0))
+    grid = gg.Grid(gg.Axis("u", -4.5, 0.5, 25))
+    config = gg.UmbrellaConfig(
+        groups=6, sweepers=4, crowd=crowd, rung_steps=200, steps=1500, block=25, omega_dt=0.2
+    )
+    found, edges = gg.umbrella(system, grid, config, KEY), grid.axes[0].edges
+    below = np.array([rare_basin_below(u) for u in edges[:17]])
+    exact = below[1:] + np.log1p(-np.exp(below[:-1] - below[1:]))
+    off, error = found.entropy[:16] - exact, found.entropy_error[:16]
+    if crowd > 1:
+        assert error.max() < 1
+        assert (np.abs(off) < 5 * error).all()
+    else:
+        assert off[0] < -10 * error[0]
+
+
 @pytest.mark.slow  # ten runs; each of the others looks at one
 def test_errors_hold_over_seeds():
     """z of S at the lowest bins: the mean of 10 is 0 and its spread about 1."""

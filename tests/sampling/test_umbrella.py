@@ -162,6 +162,44 @@ def test_walkers_that_were_lost_have_no_offspring_and_no_work():
     assert (np.sort(drawn[:, 1]) == np.arange(6, 12)).all()  # where all were, all go on
 
 
+def crowds(config, slopes, families):
+    """How many walkers each of a well's groups has after rungs of such S', with families left."""
+    apparatus = build(WELL, GRID, config, KEY)
+    laying = sweep.begin(apparatus, np.random.default_rng(0).normal(size=(100, 1)), KEY)
+    found, rungs = [], laying.rungs
+    for step, (slope, left) in enumerate(zip(slopes, families, strict=True)):
+        rungs = rungs._replace(slope=np.append(rungs.slope, slope))
+        family = laying.family % (left or laying.family.size)
+        laying = laying._replace(rungs=rungs, family=family, step=step)
+        laying = sweep._crowded(apparatus, laying, KEY)
+        found.append(laying.u.shape[1])
+    return found, laying
+
+
+def test_there_are_more_walkers_where_the_slope_falls_until_few_families_are_left():
+    config = replace(SMALL, groups=2, sweepers=2, crowd=16)
+    slopes = [5.0, 10, 9.5, 8, 7, 7, 7, 7, 7, 7]
+    families = [0, 0, 0, 0, 5, 4, 4, 2, 1, 1]
+    found, laying = crowds(config, slopes, families)
+    assert found == [2, 2, 2, 32, 32, 16, 16, 8, 4, 4]
+    # 4 walkers of one family: half as many only where 8 of one are left, and never below 2.
+    assert laying.walkers.position.shape[:2] == laying.family.shape == (2, 4)
+    assert crowds(replace(config, crowd=1), slopes, families)[0] == [2] * 10
+
+
+def test_more_walkers_are_where_the_others_were_and_go_ways_of_their_own():
+    config = replace(SMALL, groups=2, sweepers=3, crowd=2)
+    _, laying = crowds(config, [5.0], [0])
+    _, more = crowds(config, [5.0, 1.0], [0, 0])
+    position, velocity, noise = more.walkers
+    np.testing.assert_array_equal(position[:, :3], laying.walkers.position)
+    np.testing.assert_array_equal(position[:, 3:], laying.walkers.position)
+    np.testing.assert_array_equal(more.u, np.tile(laying.u, 2))
+    for own in (velocity, noise):
+        assert len(np.unique(own.reshape(12, -1), axis=0)) == 12
+    assert (more.family == np.arange(12).reshape(2, 6) % 6).all()
+
+
 def test_a_sum_of_two_restraints_is_one():
     start, end, u = np.array([0.5, 3.0]), np.array([-1.0, 8.0]), np.linspace(-2, 1, 7)
     for share in (0.0, 0.3, 1.0):
@@ -181,7 +219,8 @@ def test_walkers_that_do_not_arrive_are_told_of():
      ("settle", 1.0, "from 0 to below 1"), ("settle", 0.99, "at least two blocks of 50 steps"),
      ("steps", 60, "at least 10 blocks of 50"),
      ("draws", 20, "ten for each of 8 walkers"), ("spread", 0.0, "above 0"),
-     ("columns", 1, '"auto", 0 or at least 2'), ("tile", 0, "tile must be at least 1"),
+     ("columns", 1, '"auto", 0 or at least 2'), ("crowd", 0, "crowd must be at least 1"),
+     ("tile", 0, "tile must be at least 1"),
      ("omega_dt", 0.0, "omega_dt must lie between 0 and 1"),
      ("friction", 1.5, "friction must lie between 0 and 1")],
 )  # fmt: skip
