@@ -9,8 +9,8 @@ rates: those that lose least hold most of what is left, however few walkers fell
 group is a population that is drawn again from rung to rung, with the weights e^-W of the work W of
 moving the restraint (population annealing: Hukushima & Iba 2003, Machta 2010; W as in annealed
 importance sampling, Neal 2001). Where all walkers can go everywhere W is the same for all. Where S'
-falls after its peak they part into basins: from there on a group can have more walkers, so that
-some find the rare basin that wins, and half as many again and again once few have offspring left.
+has passed its peak they part into basins: there a group can have more walkers, so that some find
+the rare basin that wins.
 
 The means of e^-W, multiplied rung by rung, are Z of the restraint over the domain, where <w'> of
 walkers that lag gives too large an S': without bias however fast they come down (Jarzynski 1997),
@@ -39,8 +39,7 @@ CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
 RAMP = 24  # parts of the way to a rung, at most; it takes half of its steps
 LEAST = 4  # with fewer W would be noise
-FALLEN = 0.9  # of the largest S': from there on walkers part into basins
-KIN = 8  # walkers for each family that is left in a group, from which half as many do as well
+PARTING = (0.8, 0.2)  # of the largest S', after it: between these walkers part into basins
 CERTAIN = 2.0  # standard errors of a change that is not noise
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 
@@ -92,7 +91,6 @@ class Laying(NamedTuple):
         held: (2,) center and stiffness of u where the walkers that go down are.
         u: (M, n) of these.
         family: (M, n) which of its group's first walkers each comes from.
-        crowded: whether there have been more walkers than `sweepers`.
         ln_z: (groups,) of the restraint that they are under, as in `Rungs`; NaN where some of the
             way down was too short to be led, or has one walker.
         begun: (witnesses, n, axes) collective variables before these are drawn apart.
@@ -113,7 +111,6 @@ class Laying(NamedTuple):
     held: np.ndarray
     u: np.ndarray
     family: np.ndarray
-    crowded: bool
     ln_z: np.ndarray
     begun: np.ndarray
     slope: np.ndarray
@@ -156,7 +153,6 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         held=np.zeros(2),
         u=u,
         family=_first(apparatus.config, u.shape),
-        crowded=False,
         ln_z=np.zeros(apparatus.config.groups),
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
@@ -260,24 +256,25 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tupl
 
 
 def _crowded(apparatus: Apparatus, laying: Laying, key) -> Laying:
-    """More walkers of each group where they part into basins, and fewer once they have."""
-    config, rungs, (groups, count) = apparatus.config, laying.rungs, laying.u.shape
-    if not laying.crowded and rungs.slope[-1] < FALLEN * rungs.slope.max() and config.crowd > 1:
-        # With velocities and noise of their own: there they still forget where they were.
-        position = np.tile(laying.walkers.position, (1, config.crowd, 1))
-        shape = groups, count * config.crowd
+    """More walkers of each group where they part into basins, and no longer."""
+    config, (groups, count) = apparatus.config, laying.u.shape
+    first, last = PARTING
+    share = laying.rungs.slope[-1] / laying.rungs.slope.max()
+    if count > config.sweepers and share < last:
+        some = slice(config.sweepers)  # any: they lie in no order
         return laying._replace(
-            walkers=at_rest(apparatus.flat, position, jax.random.fold_in(key, laying.step)),
-            u=np.tile(laying.u, (1, config.crowd)),
-            family=_first(config, shape),
-            crowded=True,
+            walkers=Walkers(*(array[:, some] for array in laying.walkers)),
+            u=laying.u[:, some],
+            family=laying.family[:, some],
         )
-    most = max(_families(config, laying.family))
-    if count < 2 * config.sweepers or KIN * most > count * config.copies:
+    if count > config.sweepers or config.crowd == 1 or not last <= share < first:
         return laying
-    fewer = Walkers(*(array[:, : count // 2] for array in laying.walkers))
+    # With velocities and noise of their own: there they still forget where they were.
+    position = np.tile(laying.walkers.position, (1, config.crowd, 1))
     return laying._replace(
-        walkers=fewer, u=laying.u[:, : count // 2], family=laying.family[:, : count // 2]
+        walkers=at_rest(apparatus.flat, position, jax.random.fold_in(key, laying.step)),
+        u=np.tile(laying.u, (1, config.crowd)),
+        family=_first(config, (groups, count * config.crowd)),
     )
 
 

@@ -162,35 +162,31 @@ def test_walkers_that_were_lost_have_no_offspring_and_no_work():
     assert (np.sort(drawn[:, 1]) == np.arange(6, 12)).all()  # where all were, all go on
 
 
-def crowds(config, slopes, families):
-    """How many walkers each of a well's groups has after rungs of such S', with families left."""
+def crowds(config, slopes):
+    """How many walkers each of a well's groups has after rungs of such S'."""
     apparatus = build(WELL, GRID, config, KEY)
     laying = sweep.begin(apparatus, np.random.default_rng(0).normal(size=(100, 1)), KEY)
-    found, rungs = [], laying.rungs
-    for step, (slope, left) in enumerate(zip(slopes, families, strict=True)):
-        rungs = rungs._replace(slope=np.append(rungs.slope, slope))
-        family = laying.family % (left or laying.family.size)
-        laying = laying._replace(rungs=rungs, family=family, step=step)
-        laying = sweep._crowded(apparatus, laying, KEY)
+    found = []
+    for step, slope in enumerate(slopes):
+        rungs = laying.rungs._replace(slope=np.append(laying.rungs.slope, slope))
+        laying = sweep._crowded(apparatus, laying._replace(rungs=rungs, step=step), KEY)
         found.append(laying.u.shape[1])
     return found, laying
 
 
-def test_there_are_more_walkers_where_the_slope_falls_until_few_families_are_left():
+def test_there_are_more_walkers_where_the_slope_falls_from_its_peak():
     config = replace(SMALL, groups=2, sweepers=2, crowd=16)
-    slopes = [5.0, 10, 9.5, 8, 7, 7, 7, 7, 7, 7]
-    families = [0, 0, 0, 0, 5, 4, 4, 2, 1, 1]
-    found, laying = crowds(config, slopes, families)
-    assert found == [2, 2, 2, 32, 32, 16, 16, 8, 4, 4]
-    # 4 walkers of one family: half as many only where 8 of one are left, and never below 2.
-    assert laying.walkers.position.shape[:2] == laying.family.shape == (2, 4)
-    assert crowds(replace(config, crowd=1), slopes, families)[0] == [2] * 10
+    slopes = [5.0, 10, 8.5, 7.5, 9, 3, 1.9, 1.5]
+    found, laying = crowds(config, slopes)
+    assert found == [2, 2, 2, 32, 32, 32, 2, 2]
+    assert laying.walkers.position.shape[:2] == laying.family.shape == (2, 2)
+    assert crowds(replace(config, crowd=1), slopes)[0] == [2] * 8
 
 
 def test_more_walkers_are_where_the_others_were_and_go_ways_of_their_own():
     config = replace(SMALL, groups=2, sweepers=3, crowd=2)
-    _, laying = crowds(config, [5.0], [0])
-    _, more = crowds(config, [5.0, 1.0], [0, 0])
+    _, laying = crowds(config, [5.0])
+    _, more = crowds(config, [5.0, 2.0])
     position, velocity, noise = more.walkers
     np.testing.assert_array_equal(position[:, :3], laying.walkers.position)
     np.testing.assert_array_equal(position[:, 3:], laying.walkers.position)
