@@ -237,8 +237,8 @@ class UmbrellaConfig:
             from rung to rung by their work, if rung_steps are at least 8 blocks; the more there
             are, the rarer a basin may be that holds most of the volume. With one of each group, or
             fewer blocks, the work is not measured, which a converged run asks for.
-        crowd: so many times more of them from where S' has fallen to 0.8 of its peak to where it has
-            fallen to 0.2: there walkers part into basins, and do not leave them below. At p = 13
+        crowd: so many times more of them from where S' has fallen to 0.8 of its peak to where it is
+            0.2 of it: there walkers part into basins, and do not leave them below. At p = 13
             and 80 % of the pairs one in fifty finds the basin that holds nearly all volume.
         tile: walkers that run side by side on one device. On a processor 2 to 8 are equally fast.
     """
