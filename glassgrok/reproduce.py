@@ -72,7 +72,7 @@ PAPERS = {
             options=("--case", "teacher"),
             whole=True,
         ),
-        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 25, 60), ("--case", "toy"), whole=True),
+        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 49, 60), ("--case", "toy"), whole=True),
         Step(
             "entropy_goldilocks.py", "entropy_mnist", (1.5, 40, 60), ("--case", "mnist"), whole=True
         ),

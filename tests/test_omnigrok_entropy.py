@@ -7,7 +7,7 @@ import pytest
 from scripts import written
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN
-from glassgrok.landscape import Landscape
+from glassgrok.landscape import Landscape, Umbrella
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +46,26 @@ def test_landscapes_of_other_settings_are_refused(quick, monkeypatch):
         goldilocks.main(quick)
 
 
-def flat(low, slope):
-    """S of a sphere on which ln of the fraction below u is slope u, up to u = 0."""
+def sphere(low, total, slope):
+    """A sphere of which ln of the fraction below u is total(u), up to u = 0, and its windows."""
     grid = goldilocks.gg.Grid(goldilocks.gg.Axis("ln_loss", low, 0.0, round(-low / 0.25)))
     edges = grid.axes[0].edges
-    entropy = slope * edges[1:] + np.log1p(-np.exp(slope * (edges[:-1] - edges[1:])))
+    entropy = total(edges[1:]) + np.log1p(-np.exp(total(edges[:-1]) - total(edges[1:])))
     noise = np.array([[-1.0], [1.0]])
     tests = {"ln_test_loss": grid.axes[0].centers + 1}
+    u = np.linspace(low - 0.1, -0.02, 60)[:, None]
+    windows = Umbrella(*[None] * len(Umbrella._fields))._replace(
+        mean=u, stiffness=np.full_like(u, 500.0), center=u - slope(u) / 500
+    )
     return Landscape(
         grid, entropy, 0 * entropy, np.ones(len(entropy), int), entropy + noise, ("random",) * 2,
-        tests, normalised=True,
+        tests, normalised=True, umbrella=windows,
     )  # fmt: skip
+
+
+def flat(low, slope):
+    """S of a sphere on which ln of the fraction below u is slope u."""
+    return sphere(low, lambda u: slope * u, lambda u: slope + 0 * u)
 
 
 def test_fractions_are_those_of_the_loss_that_is_told():
@@ -71,12 +80,28 @@ def test_fractions_are_those_of_the_loss_that_is_told():
         assert goldilocks.test_losses(flat(low, 40.0), levels) == pytest.approx(
             np.array(levels) + 1, abs=0.13
         )
-    assert np.isnan(goldilocks.fits(flat(-3.0, 40.0), [-2.6])[0][0])
+    # Of what fits at the lowest edge the grid may lack all, and 3 nats further up e^-3 of it.
+    assert np.isnan(goldilocks.fits(flat(-3.0, 40.0), [-2.7])[0][0])
+    assert np.isfinite(goldilocks.fits(flat(-3.0, 40.0), [-2.67])[0][0])
+
+
+def test_fractions_bend_between_edges():
+    """S' falls from 1100 to 20; a straight line between edges is wrong by up to 31 nats."""
+
+    def total(u):
+        return -5 * (np.exp(-4 * u) - 1)
+
+    found = sphere(-1.0, total, lambda u: 20 * np.exp(-4 * u))
+    levels = np.linspace(-0.7, -0.1, 25)
+    off = np.array([one for one, _ in goldilocks.fits(found, levels)]) - total(levels)
+    assert np.abs(off).max() < 0.1
+    straight = np.interp(levels, found.grid.axes[0].edges, total(found.grid.axes[0].edges))
+    assert np.abs(straight - total(levels)).max() > 5
 
 
 def test_no_loss_is_told_that_networks_have_by_saying_nothing():
     told = goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)])
-    assert told[0] == pytest.approx(-2.0 + 0.6)
+    assert told[0] == pytest.approx(-1.75 + 3 / 30, abs=1e-3)
     assert -0.25 - 0.25 <= told[-1] <= -0.25
     assert goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-0.5, 30.0)]) == []
 

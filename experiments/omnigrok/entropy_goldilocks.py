@@ -8,6 +8,7 @@ what test loss equilibrium has there; and in the box from which PyTorch draws in
 S(u, ln test loss). Each finished landscape is kept in OUT/entropy.runs, and not repeated.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 from digits import made_up
 from jax.flatten_util import ravel_pytree
 from matplotlib.ticker import NullFormatter
+from scipy.interpolate import PchipInterpolator
 
 import glassgrok as gg
 from glassgrok.engine import startup
@@ -55,7 +57,8 @@ BOX = {
     "cpu": {"columns": 8, "level_steps": 300, "spread_steps": 1000},
     "paper": {"columns": "auto", "level_steps": 2000, "spread_steps": 8000},
 }
-REACHED, ABOVE = 3, 0.5  # spheres that reach the lowest loss told; nats above the end of its grid
+REACHED = 3  # spheres that reach the lowest loss told
+LACKS = -3.0  # ln of the share of the networks told of that may lie below the grid, about
 RARE = -5.0  # ln of the fraction of a sphere that has the highest one, at most
 DEPTH = {"quick": 0.8, "cpu": np.inf, "paper": np.inf}  # of the box's grid below random points
 
@@ -257,8 +260,7 @@ def _kernel(params, path):
 def fits(landscape: Landscape, levels: list[float]) -> list[tuple[float, float]]:
     """ln of the fraction of a sphere with ln train loss <= u, and its error, for each level u.
 
-    Between edges of bins ln of the fraction is taken to be straight. NaN less than 0.5 nats above
-    the lower end of the grid.
+    Between edges of bins it follows S' of the windows, see `_risen`. NaN below `_end`.
     """
     groups = landscape.groups
     left = [landscape.pool(np.delete(groups, g, axis=0)) for g in range(len(groups))]
@@ -273,10 +275,35 @@ def _totals(entropy: np.ndarray) -> np.ndarray:
 
 
 def _below(landscape: Landscape, entropy: np.ndarray, levels: list[float]) -> np.ndarray:
-    axis, total = landscape.grid.axes[0], _totals(entropy)
+    total, risen = _totals(entropy), _risen(landscape)
     known = np.isfinite(total)
-    found = np.interp(levels, axis.edges[1:][known], total[known])
-    return np.where(np.array(levels) > axis.low + ABOVE, found, np.nan)
+    edges = landscape.grid.axes[0].edges[1:][known]
+    found = np.interp(risen(levels), risen(edges), total[known])
+    return np.where(np.array(levels) >= _end(landscape), found, np.nan)
+
+
+def _risen(landscape: Landscape) -> Callable:
+    """u -> the integral of S' that the windows measure, as it rises; beyond them S' stays.
+
+    Where S' is in the hundreds S bends by tens of nats within a bin.
+    """
+    windows = landscape.umbrella
+    u, first = np.unique(windows.mean[:, 0], return_index=True)
+    slope = np.maximum((windows.stiffness * (windows.mean - windows.center))[first, 0], 1.0)
+    integral = PchipInterpolator(u, slope).antiderivative()
+
+    def risen(x):
+        inside = np.clip(x, u[0], u[-1])
+        return integral(inside) + (x - inside) * np.where(x > inside, slope[-1], slope[0])
+
+    return risen
+
+
+def _end(landscape: Landscape) -> float:
+    """The lowest u that is told of: there the lowest bin holds at most e^`LACKS` of what fits."""
+    total, edges = _totals(landscape.entropy), landscape.grid.axes[0].edges[1:]
+    known = np.isfinite(total)
+    return float(np.interp(total[known][0] - LACKS, total[known], edges[known]))
 
 
 def test_losses(landscape: Landscape, levels: list[float]) -> np.ndarray:
@@ -292,18 +319,19 @@ def test_losses(landscape: Landscape, levels: list[float]) -> np.ndarray:
         means = np.cumsum(told * np.nan_to_num(values)) / np.cumsum(told)
         means = np.where(np.cumsum(told) < 0.5 * np.cumsum(weight), np.nan, means)
     found = np.interp(levels, axis.edges[1:], means)
-    return np.where(np.array(levels) > axis.low + ABOVE, found, np.nan)
+    return np.where(np.array(levels) >= _end(landscape), found, np.nan)
 
 
 def levels_of(spheres: list[Landscape]) -> list[float]:
     """Train losses that are told, from the lowest that three spheres reach upwards.
 
-    On no sphere do more than e^-5 of its networks have them, so that none has them by saying
-    nothing; where there are no such losses none are told.
+    On none of those that reach it do more than e^-5 of its networks have them, so that none has
+    them by saying nothing; where there are no such losses none are told.
     """
-    ends = sorted(sphere.grid.axes[0].low for sphere in spheres)
-    low = ends[min(REACHED, len(ends)) - 1] + ABOVE + 0.1
-    high = min(_where(sphere, RARE) for sphere in spheres)
+    ends = np.array([_end(sphere) for sphere in spheres])
+    low = np.sort(ends)[min(REACHED, len(ends)) - 1]
+    there = [s for s, end in zip(spheres, ends, strict=True) if end <= low]
+    high = min(_where(sphere, RARE) for sphere in there)
     return np.linspace(low, high, 3).tolist() if low < high else []
 
 
