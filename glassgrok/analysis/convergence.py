@@ -44,7 +44,7 @@ CURES = {
     "no half step": "audit above 0",
     "coverage": "widen the grid",
     "divergence": "more rung_steps or smaller omega_dt",
-    "work": "more steps, sweepers or rung_steps",
+    "work": "more steps, sweepers, crowd or rung_steps",
     "fill": "longer adaptation",
     "groups": "more groups",
     "halves": "more steps to settle",

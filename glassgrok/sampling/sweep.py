@@ -54,8 +54,7 @@ class Rungs(NamedTuple):
         width: (R,) standard deviation of u of one walker.
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, M, D) where each of them is at its end.
-        families: (R,) how many of a group's first walkers have offspring, in the worst group; those
-            that were first where there are more of them, see `_crowded`.
+        families: (R,) how many of a group's first walkers have offspring, in the worst group.
         ln_z: (R, groups) ln of the mean of e^-w over the domain, by the work of each group.
     """
 
@@ -152,7 +151,7 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         walkers=at_rest(apparatus.flat, position, thermal),
         held=np.zeros(2),
         u=u,
-        family=_first(apparatus.config, u.shape),
+        family=np.arange(u.size).reshape(u.shape) % (u.size // apparatus.config.groups),
         ln_z=np.zeros(apparatus.config.groups),
         begun=np.zeros((groups, 0, axes)),
         slope=np.zeros((2, 0)),
@@ -161,11 +160,6 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         step=0,
         walker_steps=0,
     )
-
-
-def _first(config: UmbrellaConfig, shape: tuple[int, int]) -> np.ndarray:
-    """(M, n) the number of each walker in its group."""
-    return np.arange(np.prod(shape)).reshape(shape) % (config.copies * shape[1])
 
 
 def _healthy_points(apparatus: Apparatus, key) -> tuple[np.ndarray, np.ndarray]:
@@ -257,30 +251,26 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tupl
 
 def _crowded(apparatus: Apparatus, laying: Laying, key) -> Laying:
     """More walkers of each group where they part into basins, and no longer."""
-    config, (groups, count) = apparatus.config, laying.u.shape
+    config, count, slope = apparatus.config, laying.u.shape[1], laying.rungs.slope
     first, last = PARTING
-    share = laying.rungs.slope[-1] / laying.rungs.slope.max()
-    if count > config.sweepers and share < last:
-        some = slice(config.sweepers)  # any: they lie in no order
+    share = slope[np.argmax(slope) :] / slope.max()
+    parted = share.min() < last  # and not once more where noise lifts S' above it again
+    if parted and count > config.sweepers:
+        some = slice(config.sweepers)  # any: drawing left them in no order, or else they are alike
         return laying._replace(
             walkers=Walkers(*(array[:, some] for array in laying.walkers)),
             u=laying.u[:, some],
             family=laying.family[:, some],
         )
-    if count > config.sweepers or config.crowd == 1 or not last <= share < first:
+    if parted or count > config.sweepers or config.crowd == 1 or share[-1] >= first:
         return laying
     # With velocities and noise of their own: there they still forget where they were.
     position = np.tile(laying.walkers.position, (1, config.crowd, 1))
     return laying._replace(
         walkers=at_rest(apparatus.flat, position, jax.random.fold_in(key, laying.step)),
         u=np.tile(laying.u, (1, config.crowd)),
-        family=_first(config, (groups, count * config.crowd)),
+        family=np.tile(laying.family, (1, config.crowd)),
     )
-
-
-def _families(config: UmbrellaConfig, family: np.ndarray) -> list[int]:
-    """How many are left in each group."""
-    return [len(np.unique(own)) for own in _by_group(config, family)]
 
 
 def _common(rungs: Rungs) -> float:
@@ -341,7 +331,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
         width=max(float(own), 1e-6),
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
-        families=min(_families(apparatus.config, laying.family)),
+        families=min(len(np.unique(own)) for own in _by_group(apparatus.config, laying.family)),
         ln_z=laying.ln_z,
     )
     rungs = appended(laying.rungs, [found])

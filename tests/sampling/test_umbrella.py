@@ -163,7 +163,7 @@ def test_walkers_that_were_lost_have_no_offspring_and_no_work():
 
 
 def crowds(config, slopes):
-    """How many walkers each of a well's groups has after rungs of such S'."""
+    """How many walkers each of a well's groups has after rungs of such S', and the last laying."""
     apparatus = build(WELL, GRID, config, KEY)
     laying = sweep.begin(apparatus, np.random.default_rng(0).normal(size=(100, 1)), KEY)
     found = []
@@ -174,13 +174,25 @@ def crowds(config, slopes):
     return found, laying
 
 
-def test_there_are_more_walkers_where_the_slope_falls_from_its_peak():
+SLOPES = [5.0, 10, 8.5, 7.5, 9, 3, 1.9, 2.1, 1.5]  # noise lifts the last but one over a fifth
+
+
+def test_there_are_more_walkers_where_the_slope_falls_from_its_peak_and_only_once():
     config = replace(SMALL, groups=2, sweepers=2, crowd=16)
-    slopes = [5.0, 10, 8.5, 7.5, 9, 3, 1.9, 1.5]
-    found, laying = crowds(config, slopes)
-    assert found == [2, 2, 2, 32, 32, 32, 2, 2]
-    assert laying.walkers.position.shape[:2] == laying.family.shape == (2, 2)
-    assert crowds(replace(config, crowd=1), slopes)[0] == [2] * 8
+    assert crowds(config, SLOPES)[0] == [2, 2, 2, 32, 32, 32, 2, 2, 2]
+    assert crowds(config, [10.0, 1.9, 2.1])[0] == [2, 2, 2]  # they have parted on the way
+    assert crowds(config, [10.0, 1.9, 11.0, 8.0])[0] == [2, 2, 2, 32]  # 1.9 was above the peak
+    assert crowds(replace(config, crowd=1), SLOPES)[0] == [2] * 9
+
+
+@pytest.mark.parametrize("slopes", [SLOPES[:6], SLOPES])
+def test_what_is_kept_of_each_walker_stays_its_own(slopes):
+    config = replace(SMALL, groups=2, copies=2, sweepers=2, crowd=16)
+    laying = crowds(config, slopes)[1]
+    position = laying.walkers.position
+    assert position.shape[:2] == laying.family.shape == laying.u.shape
+    np.testing.assert_allclose(laying.u, jax.vmap(jax.vmap(WELL.observe))(position)[0], rtol=1e-5)
+    assert (np.unique(laying.family) == np.arange(4)).all()  # two copies of two
 
 
 def test_more_walkers_are_where_the_others_were_and_go_ways_of_their_own():
@@ -191,9 +203,9 @@ def test_more_walkers_are_where_the_others_were_and_go_ways_of_their_own():
     np.testing.assert_array_equal(position[:, :3], laying.walkers.position)
     np.testing.assert_array_equal(position[:, 3:], laying.walkers.position)
     np.testing.assert_array_equal(more.u, np.tile(laying.u, 2))
+    np.testing.assert_array_equal(more.family, np.tile(laying.family, 2))
     for own in (velocity, noise):
         assert len(np.unique(own.reshape(12, -1), axis=0)) == 12
-    assert (more.family == np.arange(12).reshape(2, 6) % 6).all()
 
 
 def test_a_sum_of_two_restraints_is_one():
