@@ -239,9 +239,9 @@ class UmbrellaConfig:
             fewer blocks, the work is not measured, which a converged run asks for.
         crowd: times as many of them, as copies, from where S' has fallen to 0.8 of its peak to
             where it is 0.2 of it, or to the end, and then as before: there walkers part into
-            basins, which they do not leave below. At p = 13 and 80 % of the pairs three of six groups of 32
-            found the basins that hold nearly all volume (figures/landscapes). Noise in S' before
-            the peak may switch it on early, which costs time only.
+            basins, which they do not leave below. At p = 13 and 80 % of the pairs three of six
+            groups of 32 found those that hold nearly all volume (figures/landscapes). Noise in S'
+            before the peak may switch it on early, which costs time only.
         tile: walkers that run side by side on one device. On a processor 2 to 8 are equally fast.
     """
 
