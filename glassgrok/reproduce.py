@@ -20,7 +20,7 @@ class Step(NamedTuple):
         options: of its command line.
         whole: whether it leaves its result at the end alone, so that it need not run once it is
             there; the others keep each finished part, and go on from it.
-        cpu: further options at the scale cpu, to stay below 40 minutes.
+        cpu: further options at the scale cpu, to stay below an hour.
     """
 
     script: str

@@ -1,5 +1,7 @@
 """Where the volume is: the smallest run of the script beside Omnigrok's figures, and its judge."""
 
+from dataclasses import replace
+
 import entropy_goldilocks as goldilocks
 import judges_entropy
 import numpy as np
@@ -101,9 +103,48 @@ def test_fractions_bend_between_edges():
 
 def test_no_loss_is_told_that_networks_have_by_saying_nothing():
     told = goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)])
-    assert told[0] == pytest.approx(-1.75 + 3 / 30, abs=1e-3)
-    assert -0.25 - 0.25 <= told[-1] <= -0.25
+    # Rounded inwards, so that the page tells the very loss.
+    assert told == [-1.65, pytest.approx(-0.95, abs=0.011), -0.25]
     assert goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-0.5, 30.0)]) == []
+
+
+def test_no_sphere_tells_of_losses_that_it_has_by_saying_nothing():
+    """A fourth one, which ends above the lowest of them, has e^-2 of its networks at -0.5."""
+    deep = [flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)]
+    shallow = flat(-1.5, 4.0)
+    levels = goldilocks.levels_of([*deep, shallow])
+    end = goldilocks._end(shallow)
+    assert end - 0.02 < levels[-1] < end
+    assert goldilocks._where(shallow, goldilocks.RARE) < end
+    assert np.isnan(goldilocks.fits(shallow, levels)).all()
+    assert np.isfinite(goldilocks.fits(shallow, [-0.5])[0][0])
+
+
+def test_a_sphere_that_was_not_reached_tells_of_nothing():
+    none = flat(-2.0, 30.0)
+    empty = none.entropy * np.nan
+    none = replace(none, entropy=empty, groups=none.groups * np.nan)
+    assert np.isnan(goldilocks.fits(none, [-0.5])).all()
+    assert goldilocks._end(flat(-0.5, 4.0)) == np.inf  # 1.3 nats in all, so that 3 cannot be lost
+
+
+def test_an_error_is_not_known_where_a_group_has_not_come():
+    found = flat(-4.0, 40.0)
+    groups = found.groups.copy()
+    groups[0, :8] = np.nan
+    found = replace(found, groups=groups)
+    (deep, error), (_, known) = goldilocks.fits(found, [-3.5, -1.0])
+    assert np.isfinite(deep)
+    assert np.isnan(error)
+    assert np.isfinite(known)
+    level = {"fraction": [-140.0], "error": [None], "ln_test_loss": [-2.5]}
+    assert goldilocks._cell(level, 0) == "-140.0 error not known; -2.50"
+
+
+def test_test_losses_are_known_however_rare_the_networks_are():
+    """e^S underflows where S is below -745."""
+    found = flat(-4.0, 400.0)
+    assert goldilocks.test_losses(found, [-3.5]) == pytest.approx([-2.5], abs=0.13)
 
 
 def test_networks_of_almost_no_weights_say_nothing():

@@ -4,8 +4,9 @@
 
 Omnigrok says that networks generalise in a Goldilocks zone of weight norms. Here S is measured
 for the same networks: on each sphere |w| = alpha |w_0| ln of the fraction with ln train loss u, and
-what test loss equilibrium has there; and in the box from which PyTorch draws initial parameters
-S(u, ln test loss). Each finished landscape is kept in OUT/entropy.runs, and not repeated.
+what test loss equilibrium has there; and in the box from which PyTorch draws initial parameters,
+blown up to where training fits best, S(u, ln test loss). Each finished landscape is kept in
+OUT/entropy.runs, and not repeated.
 """
 
 from collections.abc import Callable
@@ -60,6 +61,7 @@ BOX = {
 REACHED = 3  # spheres that reach the lowest loss told
 LACKS = -3.0  # ln of the share of the networks told of that may lie below the grid, about
 RARE = -5.0  # ln of the fraction of a sphere that has the highest one, at most
+STEP = 0.01  # of ln train loss, to which the losses told of are rounded
 DEPTH = {"quick": 0.8, "cpu": np.inf, "paper": np.inf}  # of the box's grid below random points
 
 
@@ -72,7 +74,7 @@ class Case(NamedTuple):
         size: train examples; the rest of the pool tests where the task has no test set.
         messiness: m of its representation.
         u: lowest and highest ln train loss of the grids.
-        v: lowest and highest ln test loss.
+        v: lowest and highest ln test loss, and bins between.
     """
 
     title: str
@@ -81,7 +83,7 @@ class Case(NamedTuple):
     size: int
     messiness: float
     u: tuple[float, float]
-    v: tuple[float, float]
+    v: tuple[float, float, int]
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,7 @@ class Options:
     """What to measure.
 
     Attributes:
-        scale: quick for a tiny network in seconds, cpu for 40 minutes a case at most, paper for a
-            GPU.
+        scale: quick for a tiny network in seconds, cpu for up to an hour a case, paper for a GPU.
         case: which network.
         out: folder for the numbers, the figure and the table.
         data: folder of the MNIST files; GLASSGROK_DATA, or a download, if not given.
@@ -115,7 +116,7 @@ def teacher(scale: str) -> Case:
         examples,
         1.0,
         (lowest, 2.0),
-        (lowest, 2.5),
+        (lowest, 2.5, 13 if scale == "quick" else 23),
     )
 
 
@@ -130,7 +131,7 @@ def toy(scale: str) -> Case:
         examples,
         messiness,
         (-0.5 if scale == "quick" else -6.0, 1.5),
-        (-0.5 if scale == "quick" else -5.0, 2.0),
+        (-0.8, 0.8, 16),
     )
 
 
@@ -151,7 +152,7 @@ def images(scale: str, data: Path | None) -> Case:
         examples,
         1.0,
         (-3.0 if scale == "quick" else -7.0, 0.5),
-        (-3.5, 1.5),
+        (-3.5, 1.5, 20),
     )
 
 
@@ -233,18 +234,18 @@ def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: fl
     return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
 
 
-def box(case: Case, options: Options, lowest: float) -> Landscape:
-    """S(u, ln test loss) in the box that PyTorch draws initial parameters from, down to a u."""
+def box(case: Case, options: Options, factor: float, lowest: float) -> Landscape:
+    """S(u, ln test loss), down to a u, in a multiple of the box of PyTorch's initial parameters."""
     system = system_of(case)
     params = system.init(jax.random.key(SEED))
     widths = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: float(np.prod(_kernel(params, path).shape[:-1])) ** -0.5, params
+        lambda path, leaf: factor * float(np.prod(_kernel(params, path).shape[:-1])) ** -0.5, params
     )
     system = replace(system, domain=gg.Box(widths))
     low = float(max(lowest, lowest_drawn(system) - DEPTH[options.scale]))
     grid = gg.Grid(
-        gg.Axis("ln_loss", low, case.u[1], bins=max(round((case.u[1] - low) / 0.5), 4)),
-        gg.Axis("ln_test_loss", *case.v, bins=round((case.v[1] - case.v[0]) / 0.5)),
+        gg.Axis("ln_loss", low, case.u[1], bins=max(round((case.u[1] - low) / 0.5), 12)),
+        gg.Axis("ln_test_loss", *case.v),
     )
     config = replace(UMBRELLA[options.scale], **BOX[options.scale])
     return sampled(options, "box", system, grid, config)
@@ -277,8 +278,10 @@ def _totals(entropy: np.ndarray) -> np.ndarray:
 def _below(landscape: Landscape, entropy: np.ndarray, levels: list[float]) -> np.ndarray:
     total, risen = _totals(entropy), _risen(landscape)
     known = np.isfinite(total)
+    if not known.any():
+        return np.full(len(levels), np.nan)
     edges = landscape.grid.axes[0].edges[1:][known]
-    found = np.interp(risen(levels), risen(edges), total[known])
+    found = np.interp(risen(levels), risen(edges), total[known], left=np.nan)
     return np.where(np.array(levels) >= _end(landscape), found, np.nan)
 
 
@@ -300,10 +303,15 @@ def _risen(landscape: Landscape) -> Callable:
 
 
 def _end(landscape: Landscape) -> float:
-    """The lowest u that is told of: there the lowest bin holds at most e^`LACKS` of what fits."""
+    """The lowest u that is told of: there the lowest bin holds at most e^`LACKS` of what fits.
+
+    inf where there is none.
+    """
     total, edges = _totals(landscape.entropy), landscape.grid.axes[0].edges[1:]
     known = np.isfinite(total)
-    return float(np.interp(total[known][0] - LACKS, total[known], edges[known]))
+    if not known.any():
+        return np.inf
+    return float(np.interp(total[known][0] - LACKS, total[known], edges[known], right=np.inf))
 
 
 def test_losses(landscape: Landscape, levels: list[float]) -> np.ndarray:
@@ -311,28 +319,36 @@ def test_losses(landscape: Landscape, levels: list[float]) -> np.ndarray:
 
     NaN where most of these lie in bins that uniform draws alone have seen, which tell no test loss.
     """
-    axis, entropy = landscape.grid.axes[0], landscape.entropy
     values = landscape.extras["ln_test_loss"]
-    weight = np.where(np.isfinite(entropy), np.exp(entropy - np.nanmax(entropy)), 0.0)
-    told = np.where(np.isfinite(values), weight, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.cumsum(told * np.nan_to_num(values)) / np.cumsum(told)
-        means = np.where(np.cumsum(told) < 0.5 * np.cumsum(weight), np.nan, means)
-    found = np.interp(levels, axis.edges[1:], means)
+    known = np.isfinite(values) & np.isfinite(landscape.entropy)
+    told = _totals(np.where(known, landscape.entropy, -np.inf))
+    mean, means = np.nan, np.full(len(values), np.nan)
+    for i in np.flatnonzero(np.isfinite(told)):
+        # e^S underflows where S is below -745, shares of a total do not.
+        new = np.exp(landscape.entropy[i] - told[i]) if known[i] else 0.0
+        mean = values[i] if new == 1 else mean + new * (values[i] - mean) if new else mean
+        means[i] = mean
+    with np.errstate(invalid="ignore"):
+        means[told - _totals(landscape.entropy) < np.log(0.5)] = np.nan
+    found = np.interp(levels, landscape.grid.axes[0].edges[1:], means)
     return np.where(np.array(levels) >= _end(landscape), found, np.nan)
 
 
 def levels_of(spheres: list[Landscape]) -> list[float]:
     """Train losses that are told, from the lowest that three spheres reach upwards.
 
-    On none of those that reach it do more than e^-5 of its networks have them, so that none has
-    them by saying nothing; where there are no such losses none are told.
+    On none of the spheres that reach one do more than e^-5 of its networks have it, so that none
+    has it by saying nothing; where there are no such losses none are told.
     """
     ends = np.array([_end(sphere) for sphere in spheres])
+    rare = np.array([_where(sphere, RARE) for sphere in spheres])
     low = np.sort(ends)[min(REACHED, len(ends)) - 1]
-    there = [s for s, end in zip(spheres, ends, strict=True) if end <= low]
-    high = min(_where(sphere, RARE) for sphere in there)
-    return np.linspace(low, high, 3).tolist() if low < high else []
+    high = np.where(rare >= ends, rare, ends - STEP).min()
+    if not low < high or not np.isfinite(low):
+        return []
+    # Rounded inwards: S' can be 1,000 per nat, so that a page must tell the very loss.
+    low, high = np.ceil(low / STEP), np.floor(high / STEP)
+    return (np.unique(np.round(np.linspace(low, high, 3))) * STEP).round(6).tolist()
 
 
 def _where(landscape: Landscape, fraction: float) -> float:
@@ -390,7 +406,7 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
         label = name.replace("_", " ")
         left.errorbar(alphas, values.mean(1), values.std(1), color=colour, marker="o", label=label)
     for row, style in zip(found["levels"], (":", "-.", "--"), strict=False):
-        label = f"test loss of all that fit to {row['u']:.1f}"
+        label = f"test loss of all that fit to {row['u']:.2f}"
         values = [np.nan if v is None else v for v in row["ln_test_loss"]]
         left.plot(alphas, values, style, color="black", label=label)
     left.set(xscale="log", xlabel="alpha = |w| / |w_0|", ylabel="ln loss at the lowest train loss")
@@ -399,7 +415,8 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
     left.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     _spheres(middle, alphas, spheres)
     landscape_map(whole, right)
-    right.set_title("box of initial parameters", loc="right", fontsize=10)
+    times = f"box of initial parameters times {found['lowest_train']:g}"
+    right.set_title(times, loc="right", fontsize=10)
     page.suptitle(case.title)
     return page
 
@@ -418,7 +435,8 @@ def _cell(level: dict, i: int) -> str:
     fraction, error, test = (level[name][i] for name in ("fraction", "error", "ln_test_loss"))
     if fraction is None:
         return "not reached"
-    return f"{fraction:.1f} ± {error:.1f}; " + ("not seen" if test is None else f"{test:.2f}")
+    error = "error not known" if error is None else f"± {error:.1f}"
+    return f"{fraction:.1f} {error}; " + ("not seen" if test is None else f"{test:.2f}")
 
 
 def failed(landscape: Landscape) -> str:
@@ -432,7 +450,7 @@ def told(case: Case, found: dict) -> str:
         [f"{a:g}", *(_cell(level, i) for level in found["levels"]), found["failed"][i] or "none"]
         for i, a in enumerate(found["alphas"])
     ]
-    heads = [f"u <= {r['u']:.1f}: ln fraction; ln test loss" for r in found["levels"]]
+    heads = [f"u <= {r['u']:.2f}: ln fraction; ln test loss" for r in found["levels"]]
     text = (
         f"# Where the volume is: {case.title}\n\n{found['parameters']} parameters. On each sphere "
         "ln of the fraction with ln train loss at most u, and the mean ln test loss of these "
@@ -443,12 +461,12 @@ def told(case: Case, found: dict) -> str:
     text += table(["alpha", *heads, "checks of convergence that failed"], rows) + "\n"
     for row in found["levels"]:
         text += (
-            f"At u <= {row['u']:.1f} the fraction is largest at alpha {row['densest']}, the volume "
+            f"At u <= {row['u']:.2f} the fraction is largest at alpha {row['densest']}, the volume "
             f"(alpha^d times it, per unit of ln alpha) at {row['largest']}, and the test loss in "
-            f"equilibrium lowest at {row['generalises']}.\n"
+            f"equilibrium lowest at {row['generalises'] or 'none'}.\n"
         )
     if not found["levels"]:
-        text += "No train loss that three spheres reach is rare on all of them.\n"
+        text += "No train loss that three spheres reach is rare on all that reach it.\n"
     return text
 
 
@@ -461,9 +479,9 @@ def main(options: Options) -> None:
     if not np.isfinite(lowest).all():
         raise ValueError("Training diverged on a sphere, so that its grid has no end.")
     spheres = [sphere(case, options, a, radius, low) for a, low in zip(alphas, lowest, strict=True)]
-    # The box holds spheres up to about that of its initial parameters.
-    inside = [s.grid.axes[0].low for s, a in zip(spheres, alphas, strict=True) if a <= 1]
-    whole = box(case, options, min(inside))
+    # Nearly all of the box lies close to the sphere of its factor, which so says how deep it goes.
+    best = int(np.argmin(np.mean(lu["train_loss"], axis=1)))
+    whole = box(case, options, alphas[best], spheres[best].grid.axes[0].low)
     every = [*spheres, whole]
     found = summary(case, alphas, spheres, lu) | {
         "provenance": about("entropy_goldilocks", SEED),

@@ -14,7 +14,7 @@ def _densest_generalise(found):
     """At the train loss that most spheres reach, the lowest of these."""
     levels = [
         (level, [i for i, f in enumerate(level["fraction"])
-                 if None not in (f, level["ln_test_loss"][i])])
+                 if None not in (f, level["error"][i], level["ln_test_loss"][i])])
         for level in found["levels"]
     ]  # fmt: skip
     level, known = max(levels, key=lambda one: len(one[1]), default=(None, []))
@@ -26,7 +26,7 @@ def _densest_generalise(found):
     densest, best = int(fraction.argmax()), int(test.argmin())
     alphas = [found["alphas"][i] for i in known]
     told = (
-        f"at ln train loss {level['u']:.1f}, on {len(known)} spheres, networks that fit are "
+        f"at ln train loss {level['u']:.2f}, on {len(known)} spheres, networks that fit are "
         f"densest at alpha {alphas[densest]:g}, and generalise best in equilibrium at "
         f"{alphas[best]:g}; trained ones at {found['lowest_test']:g}"
     )
