@@ -264,9 +264,9 @@ def test_basins_that_lose_less_volume_win(sweepers):
         assert off[0] < -5  # where the basins differ most; each walker in the stiff one costs 5
 
 
-# A well whose S' falls from 30 to 10 at u = KNEE, and which has a soft and rare basin beyond
-# x_0 = EDGE below PARTING, as below a learning transition.
-KNEE, PARTING, EDGE, NARROW = 0.7, 0.2, 0.85, 0.03
+# A well whose S' falls from a peak of 18 to 10 around u = KNEE, and which below FORK has a soft and
+# rare basin beyond x_0 = EDGE, where S' is 8: as below a learning transition.
+KNEE, FORK, EDGE, NARROW = 0.7, 0.2, 0.85, 0.03
 SOFTER, DIP = 0.25, 0.7  # du/d ln r² in the basin, above 1, and on the way there, below 1
 
 
@@ -276,26 +276,29 @@ def rate(x):
 
 
 def rare_basin(x):
-    """20 directions; above PARTING x_0 has no say."""
+    """20 directions; above FORK x_0 has no say."""
     e = jnp.log(jnp.sum(x[1:] ** 2) / 2)
     far = (x[0] - EDGE) / NARROW
     excess = SOFTER * jax.nn.sigmoid(far) - DIP * jnp.exp(-(far**2) / 2)
-    u = e - excess * jnp.logaddexp(0.0, (PARTING - e) / 0.1) * 0.1
+    u = e - excess * jnp.logaddexp(0.0, (FORK - e) / 0.1) * 0.1
     return (u - 2 / 3 * jnp.logaddexp(0.0, (u - KNEE) / 0.1) * 0.1,)
 
 
 def rare_basin_below(u: float) -> float:
     """ln of the fraction of the box below u, where all balls lie in it."""
     x = 2 * (np.arange(40_000) + 0.5) / 40_000 - 1
-    return float(logsumexp(ball(20, PARTING + (u - PARTING) / rate(x))) - np.log(len(x)))
+    return float(logsumexp(ball(20, FORK + (u - FORK) / rate(x))) - np.log(len(x)))
 
 
-@pytest.mark.parametrize("crowd", [16, 1])
-def test_a_rare_basin_is_found_by_more_walkers_where_they_part(crowd):
+@pytest.mark.parametrize(("crowd", "until"), [(16, 0.2), (16, 0.5), (1, 0.2)])
+def test_a_rare_basin_is_found_by_more_walkers_where_they_part(crowd, until, monkeypatch):
     """One walker in thirteen falls into the basin that holds nearly all volume at the end.
 
-    Without more of them, the control, groups miss it altogether, and their errors know nothing.
+    Here S' stays above a fifth of its peak, so that all stay; it falls below half of it in the
+    basin, where so many are drawn alike that few are enough. Without more of them, the control,
+    most groups miss it.
     """
+    monkeypatch.setattr(sweep, "PARTING", (0.8, until))
     system = gg.System(lambda key: jax.random.normal(key, (21,)) / 10, rare_basin, gg.Box(1.0))
     grid = gg.Grid(gg.Axis("u", -4.5, 0.5, 25))
     config = gg.UmbrellaConfig(
@@ -309,7 +312,7 @@ def test_a_rare_basin_is_found_by_more_walkers_where_they_part(crowd):
         assert error.max() < 1
         assert (np.abs(off) < 5 * error).all()
     else:
-        assert off[0] < -10 * error[0]
+        assert off[0] < -2
 
 
 @pytest.mark.slow  # ten runs; each of the others looks at one
