@@ -140,6 +140,20 @@ def kept_landscape(path: Path, how: str, measure: Callable[[], Landscape]) -> La
     return found
 
 
+def telling(name: str, every: float = 10.0) -> Callable:
+    """An `on_block` of `umbrella` that prints how far it is, at most once in so many seconds."""
+    last = [time.monotonic()]
+
+    def tell(state, report) -> None:
+        if time.monotonic() - last[0] > every:
+            last[0] = time.monotonic()
+            of = f" of {report.total:,}" if report.total else ""
+            found = f"{report.rungs} rungs, {report.windows} windows down to u {report.u_low:.2f}"
+            print(f"{name}: {report.stage}, {found}, step {report.step:,}{of}", flush=True)
+
+    return tell
+
+
 def write(out: Path, name: str, scale: str, results: dict, figure: Figure, text: str) -> None:
     """NAME.json with the scale and the results, NAME.png and NAME.md, in the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)

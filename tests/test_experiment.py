@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from glassgrok import experiment
 from glassgrok.engine.run import Stopped
+from glassgrok.sampling import umbrella
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,12 @@ def test_numbers_that_are_not_finite_are_null_in_a_file(tmp_path):
     assert json.loads(told, parse_constant=pytest.fail) == {
         "scale": "quick", "error": None, "pairs": [[1.0, None], [2, None]]
     }  # fmt: skip
+
+
+def test_how_far_windows_are_is_told_now_and_then(capsys):
+    report = umbrella.Report("windows", 2_000, 40_000, 9, 12, -3.25, 0.5, 0.4, 0)
+    experiment.telling("box")(None, report)  # within ten seconds
+    assert not capsys.readouterr().out
+    experiment.telling("box", every=0.0)(None, report)
+    told = "box: windows, 9 rungs, 12 windows down to u -3.25, step 2,000 of 40,000\n"
+    assert capsys.readouterr().out == told

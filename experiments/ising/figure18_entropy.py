@@ -23,7 +23,7 @@ from ising_nets import Net, Run, trained
 import glassgrok as gg
 from glassgrok.analysis import convergence
 from glassgrok.analysis.equilibrium import observable_curve
-from glassgrok.experiment import about, command, kept_landscape, table, write
+from glassgrok.experiment import about, command, kept_landscape, table, telling, write
 from glassgrok.models import MLP
 from glassgrok.plots.landscape import landscape_map
 from glassgrok.tasks.ising import ising_lattices
@@ -370,14 +370,12 @@ def measured(options: Options, kind: str, task: gg.Task, starts: dict) -> gg.Lan
     )
     system = system_of(size, task, kind)
 
-    def tell(state, report):
-        told = f"{report.windows} windows, step {report.step:,}, u = {report.u_low:.2f}"
-        print(f"{kind}: {report.stage}, {told}", flush=True)
-
     return kept_landscape(
         options.out / "figure18.runs" / f"{options.scale}-{kind}.nc",
         repr((task.name, size, HALF_WIDTH, RATE, DECAYS, NETWORKS[options.scale], grid)),
-        lambda: gg.umbrella(system, grid, plane.umbrella, jax.random.key(0), starts, on_block=tell),
+        lambda: gg.umbrella(
+            system, grid, plane.umbrella, jax.random.key(0), starts, on_block=telling(kind)
+        ),
     )
 
 

@@ -20,11 +20,12 @@ import numpy as np
 from digits import made_up
 from jax.flatten_util import ravel_pytree
 from matplotlib.ticker import NullFormatter
+from omnigrok import teller
 from scipy.interpolate import PchipInterpolator
 
 import glassgrok as gg
 from glassgrok.engine import startup
-from glassgrok.experiment import about, command, kept_landscape, table, write
+from glassgrok.experiment import about, command, kept_landscape, table, telling, write
 from glassgrok.landscape import Landscape, jackknife
 from glassgrok.models.mlp import MLP
 from glassgrok.plots import landscape_map
@@ -210,7 +211,7 @@ def curves(case: Case, options: Options) -> dict[str, list]:
     found = gg.reduced_landscape(
         case.model, case.task, alphas_of(options), [case.size], [case.messiness], 3, config,
         key=jax.random.key(SEED), learning_rate=3e-3,
-        folder=kept(options, "lu"),
+        folder=kept(options, "lu"), on_progress=teller("LU curves"),
     )  # fmt: skip
     flat = found.isel(size=0, messiness=0)
     return {name: np.log(flat[name].values).tolist() for name in ("train_loss", "test_loss")}
@@ -221,7 +222,7 @@ def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, confi
     return kept_landscape(
         kept(options, f"{name}.nc"),
         repr((grid, config)),
-        lambda: gg.umbrella(system, grid, config, jax.random.key(SEED)),
+        lambda: gg.umbrella(system, grid, config, jax.random.key(SEED), on_block=telling(name)),
     )
 
 
