@@ -20,7 +20,7 @@ class Step(NamedTuple):
         options: of its command line.
         whole: whether it leaves its result at the end alone, so that it need not run once it is
             there; the others keep each finished part, and go on from it.
-        cpu: further options at the scale cpu, to stay below an hour.
+        cpu: further options at the scale cpu, to stay below 40 minutes.
     """
 
     script: str
@@ -72,7 +72,7 @@ PAPERS = {
             options=("--case", "teacher"),
             whole=True,
         ),
-        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 49, 60), ("--case", "toy"), whole=True),
+        Step("entropy_goldilocks.py", "entropy_toy", (0.5, 30, 60), ("--case", "toy"), whole=True),
         Step(
             "entropy_goldilocks.py", "entropy_mnist", (1.5, 40, 60), ("--case", "mnist"), whole=True
         ),

@@ -88,7 +88,7 @@ def test_fractions_are_those_of_the_loss_that_is_told():
 
 
 def test_fractions_bend_between_edges():
-    """S' falls from 1100 to 20; a straight line between edges is wrong by up to 31 nats."""
+    """S' falls from 1100 to 20; a straight line between edges is wrong by up to 8 nats."""
 
     def total(u):
         return -5 * (np.exp(-4 * u) - 1)
@@ -98,7 +98,7 @@ def test_fractions_bend_between_edges():
     off = np.array([one for one, _ in goldilocks.fits(found, levels)]) - total(levels)
     assert np.abs(off).max() < 0.1
     straight = np.interp(levels, found.grid.axes[0].edges, total(found.grid.axes[0].edges))
-    assert np.abs(straight - total(levels)).max() > 5
+    assert np.abs(straight - total(levels)).max() > 7
 
 
 def test_no_loss_is_told_that_networks_have_by_saying_nothing():
@@ -106,6 +106,14 @@ def test_no_loss_is_told_that_networks_have_by_saying_nothing():
     # Rounded inwards, so that the page tells the very loss.
     assert told == [-1.65, pytest.approx(-0.95, abs=0.011), -0.25]
     assert goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-0.5, 30.0)]) == []
+
+
+def test_no_loss_is_told_where_rounding_leaves_none(monkeypatch):
+    monkeypatch.setattr(goldilocks, "_end", lambda sphere: -0.301)
+    monkeypatch.setattr(goldilocks, "_where", lambda sphere, fraction: -0.3005)
+    assert goldilocks.levels_of([flat(-1.0, 40.0)] * 3) == []
+    monkeypatch.setattr(goldilocks, "_where", lambda sphere, fraction: -0.2995)
+    assert goldilocks.levels_of([flat(-1.0, 40.0)] * 3) == [-0.3]
 
 
 def test_no_sphere_tells_of_losses_that_it_has_by_saying_nothing():
@@ -177,5 +185,6 @@ def test_what_the_judge_cannot_know():
     assert told(PEAK, WELL, failed="samples, halves") == OPEN
     assert told(PEAK, WELL, error=20.0) == OPEN
     assert told([*PEAK[:3], None, None], WELL) == OPEN
+    assert told(PEAK, WELL, error=None) == OPEN
     late = {claim.sources[0]: claim.late for claim in judges_entropy.CLAIMS}
-    assert late == {"entropy_teacher": True, "entropy_toy": False, "entropy_mnist": False}
+    assert late == {"entropy_teacher": True, "entropy_toy": True, "entropy_mnist": False}

@@ -60,8 +60,8 @@ def config_of(width: int, rung_steps: int, scale: str) -> configs.Config:
     config = configs.load(CONFIG)
     model = replace(config.model, d_model=width, d_head=width // 4, d_mlp=2 * width)
     # One walker a group: how S depends on the rate of cooling is what is asked.
-    how = {"columns": 0, "rung_steps": rung_steps, "sweepers": 1, "steps": 600, "block": 25}
-    umbrella, grid = replace(config.umbrella, **how), config.grid
+    how = {"columns": 0, "rung_steps": rung_steps, "sweepers": 1, "crowd": 1, "steps": 600}
+    umbrella, grid = replace(config.umbrella, **how, groups=8, block=25), config.grid
     if scale == "quick":
         umbrella = replace(umbrella, groups=4, steps=250, draws=256)
         grid = replace(grid, ln_loss=replace(grid.ln_loss, low=-0.5, bins=6))

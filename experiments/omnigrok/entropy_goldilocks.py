@@ -92,7 +92,8 @@ class Options:
     """What to measure.
 
     Attributes:
-        scale: quick for a tiny network in seconds, cpu for up to an hour a case, paper for a GPU.
+        scale: quick for a tiny network in seconds, cpu for 40 minutes a case at most, paper for a
+            GPU.
         case: which network.
         out: folder for the numbers, the figure and the table.
         data: folder of the MNIST files; GLASSGROK_DATA, or a download, if not given.
@@ -217,11 +218,11 @@ def curves(case: Case, options: Options) -> dict[str, list]:
     return {name: np.log(flat[name].values).tolist() for name in ("train_loss", "test_loss")}
 
 
-def sampled(options: Options, name: str, system: gg.System, grid: gg.Grid, config) -> Landscape:
+def sampled(case: Case, options: Options, name: str, system: gg.System, grid, config) -> Landscape:
     """The landscape of a system, from its file if it is there already."""
     return kept_landscape(
         kept(options, f"{name}.nc"),
-        repr((grid, config)),
+        repr((case.title, case.size, case.messiness, system.domain, SEED, grid, config)),
         lambda: gg.umbrella(system, grid, config, jax.random.key(SEED), on_block=telling(name)),
     )
 
@@ -232,7 +233,7 @@ def sphere(case: Case, options: Options, alpha: float, radius: float, lowest: fl
     above = min(MARGIN, SHARE * (lowest_drawn(system) - lowest))
     low, high = float(max(case.u[0], lowest + above)), case.u[1]
     grid = gg.Grid(gg.Axis("ln_loss", low, high, max(round((high - low) / 0.25), 4)))
-    return sampled(options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
+    return sampled(case, options, f"alpha-{alpha:g}", system, grid, UMBRELLA[options.scale])
 
 
 def box(case: Case, options: Options, factor: float, lowest: float) -> Landscape:
@@ -249,7 +250,7 @@ def box(case: Case, options: Options, factor: float, lowest: float) -> Landscape
         gg.Axis("ln_test_loss", *case.v),
     )
     config = replace(UMBRELLA[options.scale], **BOX[options.scale])
-    return sampled(options, "box", system, grid, config)
+    return sampled(case, options, "box", system, grid, config)
 
 
 def _kernel(params, path):
@@ -349,6 +350,8 @@ def levels_of(spheres: list[Landscape]) -> list[float]:
         return []
     # Rounded inwards: S' can be 1,000 per nat, so that a page must tell the very loss.
     low, high = np.ceil(low / STEP), np.floor(high / STEP)
+    if low > high:
+        return []
     return (np.unique(np.round(np.linspace(low, high, 3))) * STEP).round(6).tolist()
 
 
@@ -407,7 +410,7 @@ def draw(case: Case, found: dict, spheres: list[Landscape], whole: Landscape):
         label = name.replace("_", " ")
         left.errorbar(alphas, values.mean(1), values.std(1), color=colour, marker="o", label=label)
     for row, style in zip(found["levels"], (":", "-.", "--"), strict=False):
-        label = f"test loss of all that fit to {row['u']:.2f}"
+        label = f"test loss of all that fit to {row['u']:.4g}"
         values = [np.nan if v is None else v for v in row["ln_test_loss"]]
         left.plot(alphas, values, style, color="black", label=label)
     left.set(xscale="log", xlabel="alpha = |w| / |w_0|", ylabel="ln loss at the lowest train loss")
@@ -451,7 +454,7 @@ def told(case: Case, found: dict) -> str:
         [f"{a:g}", *(_cell(level, i) for level in found["levels"]), found["failed"][i] or "none"]
         for i, a in enumerate(found["alphas"])
     ]
-    heads = [f"u <= {r['u']:.2f}: ln fraction; ln test loss" for r in found["levels"]]
+    heads = [f"u <= {r['u']:.4g}: ln fraction; ln test loss" for r in found["levels"]]
     text = (
         f"# Where the volume is: {case.title}\n\n{found['parameters']} parameters. On each sphere "
         "ln of the fraction with ln train loss at most u, and the mean ln test loss of these "
@@ -462,7 +465,7 @@ def told(case: Case, found: dict) -> str:
     text += table(["alpha", *heads, "checks of convergence that failed"], rows) + "\n"
     for row in found["levels"]:
         text += (
-            f"At u <= {row['u']:.2f} the fraction is largest at alpha {row['densest']}, the volume "
+            f"At u <= {row['u']:.4g} the fraction is largest at alpha {row['densest']}, the volume "
             f"(alpha^d times it, per unit of ln alpha) at {row['largest']}, and the test loss in "
             f"equilibrium lowest at {row['generalises'] or 'none'}.\n"
         )
@@ -473,6 +476,7 @@ def told(case: Case, found: dict) -> str:
 
 def main(options: Options) -> None:
     """Measure what is not there yet, draw and write."""
+    startup.split_cpu(UMBRELLA[options.scale].groups)
     startup.keep_compiled()
     case = case_of(options)
     alphas, radius, lu = alphas_of(options), norm_of(case), curves(case, options)

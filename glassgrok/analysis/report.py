@@ -121,6 +121,12 @@ def describe_coverage(landscape: Landscape) -> list[str]:
         lines.append(
             f"At the lowest rung each group's walkers come from {families} or more first ones."
         )
+    if (crowd := landscape.attributes.get("crowd")) is not None:
+        lines.append(
+            f"Each group had more of them from u {crowd[0]:.2f} to {crowd[1]:.2f}, where they part."
+            if np.isfinite(crowd).all()
+            else "No group ever had more of them: S' fell from its peak within a rung, or never."
+        )
     return lines
 
 

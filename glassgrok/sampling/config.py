@@ -237,8 +237,8 @@ class UmbrellaConfig:
             from rung to rung by their work, if rung_steps are at least 8 blocks; the more there
             are, the rarer a basin may be that holds most of the volume. With one of each group, or
             fewer blocks, the work is not measured, which a converged run asks for.
-        crowd: times as many of them, as copies, from where S' has fallen to 0.8 of its peak to
-            where it is 0.2 of it, or to the end, and then as before: there walkers part into
+        crowd: each of them is there so many times from where S' has fallen to 0.8 of its peak to
+            where it is 0.2 of it, or to the end, and then once again: there walkers part into
             basins, which they do not leave below. At p = 13 and 80 % of the pairs three of six
             groups of 32 found those that hold nearly all volume (figures/landscapes). Noise in S'
             before the peak may switch it on early, which costs time only.
@@ -293,6 +293,12 @@ class UmbrellaConfig:
                 )
         if self.columns != "auto" and not 0 <= self.columns != 1:
             raise ValueError(f'columns must be "auto", 0 or at least 2, but is {self.columns!r}.')
+        if self.crowd > 1 and (self.rung_steps < 8 * self.block or self.sweepers == 1):
+            raise ValueError(
+                f"crowd {self.crowd} needs walkers that are drawn again: at least 2 sweepers and 8 "
+                f"blocks of {self.block} steps a rung, but there are {self.sweepers} and "
+                f"{self.rung_steps} steps; raise sweepers or rung_steps, or lower block or crowd."
+            )
         if self.draws < 10 * self.groups * self.copies:
             raise ValueError(
                 f"draws must be at least ten for each of {self.groups * self.copies} walkers of "

@@ -55,6 +55,7 @@ class Rungs(NamedTuple):
         spread: (R,) standard deviation of the second variable, 0 if there is none.
         position: (R, M, D) where each of them is at its end.
         families: (R,) how many of a group's first walkers have offspring, in the worst group.
+        sweepers: (R,) walkers of each group.
         ln_z: (R, groups) ln of the mean of e^-w over the domain, by the work of each group.
     """
 
@@ -67,6 +68,7 @@ class Rungs(NamedTuple):
     spread: np.ndarray
     position: np.ndarray
     families: np.ndarray
+    sweepers: np.ndarray
     ln_z: np.ndarray
 
     def window(self, r: int) -> Windows:
@@ -74,6 +76,11 @@ class Rungs(NamedTuple):
         unit = np.eye(self.mean.shape[1])[0]
         held = self.center[r] * unit, self.stiffness[r] * unit
         return Windows(*held, self.dt[r], r, FREE, self.mean[r], self.position[r])
+
+    def crowd(self) -> list[float]:
+        """u of the first and the last rung at which groups had more walkers; NaN without any."""
+        more = self.mean[self.sweepers > self.sweepers[0], 0]
+        return [float(more[0]), float(more[-1])] if len(more) else [np.nan, np.nan]
 
 
 class Laying(NamedTuple):
@@ -138,7 +145,8 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
     many = np.zeros((0, axes))
     points = np.zeros((0, groups, size), np.float32)
     known = np.zeros((0, apparatus.config.groups))
-    rungs = Rungs(none, none, none, many, none, none, none, points, none.astype(int), known)
+    whole = none.astype(int)
+    rungs = Rungs(none, none, none, many, none, none, none, points, whole, whole, known)
     places = np.zeros((0, len(apparatus.walker_starts()), size), np.float32)
     windows = Windows(many, many, none, none.astype(int), none.astype(int), many, places)
     return Laying(
@@ -332,6 +340,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
         spread=float(np.nanstd(late[..., 1])) if axes == 2 else 0.0,
         position=walkers.position[:, 0],
         families=min(len(np.unique(own)) for own in _by_group(apparatus.config, laying.family)),
+        sweepers=laying.u.size // apparatus.config.groups,
         ln_z=laying.ln_z,
     )
     rungs = appended(laying.rungs, [found])

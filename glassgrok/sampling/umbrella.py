@@ -478,7 +478,7 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
     Raises:
         FloatingPointError: neighbouring windows do not overlap.
     """
-    plan, places = plan_of(apparatus, state), state.places
+    plan, places, rungs = plan_of(apparatus, state), state.places, state.laying.rungs
     steps = state.block * apparatus.config.block * int(places.window.size)
     return absolute.estimate(
         apparatus.grid,
@@ -487,7 +487,7 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
         plan.pairs,
         plan.cells,
         state.sums,
-        state.laying.rungs,
+        rungs,
         apparatus.flat.extras,
         starts=apparatus.group_starts(),
         accepted=places.accepted / np.maximum(places.tried, 1),
@@ -495,7 +495,8 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
         rescued=state.rescued,
     ).with_attributes(
         walker_steps=state.laying.walker_steps + steps,
-        families=int(state.laying.rungs.families[-1]),
+        families=int(rungs.families[-1]),
+        **({"crowd": rungs.crowd()} if apparatus.config.crowd > 1 else {}),
     )
 
 

@@ -101,6 +101,10 @@ def test_coverage_counts_bins_rows_and_errors():
     assert report.describe_coverage(one)[1] == (
         "At the lowest rung each group's walkers come from 3 or more first ones."
     )
+    more = report.describe_coverage(one.with_attributes(crowd=[0.5, -1.4]))[2]
+    assert more == "Each group had more of them from u 0.50 to -1.40, where they part."
+    none = report.describe_coverage(one.with_attributes(crowd=[np.nan, np.nan]))[2]
+    assert none.startswith("No group ever had more of them")
 
 
 def test_starts_agree_and_disagree():

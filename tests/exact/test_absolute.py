@@ -311,6 +311,9 @@ def test_a_rare_basin_is_found_by_more_walkers_where_they_part(crowd, until, mon
     if crowd > 1:
         assert error.max() < 1
         assert (np.abs(off) < 5 * error).all()
+        first, last = found.attributes["crowd"]
+        assert first > 0
+        assert last < -4 if until == 0.2 else -4 < last < 0
     else:
         assert off[0] < -2
 

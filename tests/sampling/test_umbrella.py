@@ -174,29 +174,37 @@ def crowds(config, slopes):
     return found, laying
 
 
+CROWD = replace(SMALL, groups=2, rung_steps=400, sweepers=2, crowd=16)
 SLOPES = [5.0, 10, 8.5, 7.5, 9, 3, 1.9, 2.1, 1.5]  # noise lifts the last but one over a fifth
 
 
 def test_there_are_more_walkers_where_the_slope_falls_from_its_peak_and_only_once():
-    config = replace(SMALL, groups=2, sweepers=2, crowd=16)
+    config = CROWD
     assert crowds(config, SLOPES)[0] == [2, 2, 2, 32, 32, 32, 2, 2, 2]
     assert crowds(config, [10.0, 1.9, 2.1])[0] == [2, 2, 2]  # they have parted on the way
     assert crowds(config, [10.0, 1.9, 11.0, 8.0])[0] == [2, 2, 2, 32]  # 1.9 was above the peak
     assert crowds(replace(config, crowd=1), SLOPES)[0] == [2] * 9
 
 
-@pytest.mark.parametrize("slopes", [SLOPES[:6], SLOPES])
-def test_what_is_kept_of_each_walker_stays_its_own(slopes):
-    config = replace(SMALL, groups=2, copies=2, sweepers=2, crowd=16)
-    laying = crowds(config, slopes)[1]
-    position = laying.walkers.position
-    assert position.shape[:2] == laying.family.shape == laying.u.shape
-    np.testing.assert_allclose(laying.u, jax.vmap(jax.vmap(WELL.observe))(position)[0], rtol=1e-5)
+def test_what_is_kept_of_each_walker_stays_its_own():
+    config = replace(CROWD, copies=2)
+    apparatus, laying = build(WELL, GRID, config, KEY), crowds(config, SLOPES[:6])[1]
     assert (np.unique(laying.family) == np.arange(4)).all()  # two copies of two
+    work, random = np.random.default_rng(0).normal(size=laying.u.shape), np.random.default_rng(1)
+    laying = sweep._drawn_again(config, laying, work, random)
+    rungs = laying.rungs._replace(slope=np.array(SLOPES))
+    fewer = sweep._crowded(apparatus, laying._replace(rungs=rungs), KEY)
+    family = {u: one for u, one in zip(laying.u.ravel(), laying.family.ravel(), strict=True)}
+    for now, count in ((laying, 32), (fewer, 2)):
+        position = now.walkers.position
+        assert position.shape[:2] == now.family.shape == now.u.shape == (4, count)
+        u = jax.vmap(jax.vmap(WELL.observe))(position)[0]
+        np.testing.assert_allclose(now.u, u, rtol=1e-5)
+        assert [family[u] for u in now.u.ravel()] == now.family.ravel().tolist()
 
 
 def test_more_walkers_are_where_the_others_were_and_go_ways_of_their_own():
-    config = replace(SMALL, groups=2, sweepers=3, crowd=2)
+    config = replace(CROWD, sweepers=3, crowd=2)
     _, laying = crowds(config, [5.0])
     _, more = crowds(config, [5.0, 2.0])
     position, velocity, noise = more.walkers
@@ -235,6 +243,13 @@ def test_walkers_that_do_not_arrive_are_told_of():
 def test_what_cannot_work_is_refused(field, value, message):
     with pytest.raises(ValueError, match=message):
         gg.UmbrellaConfig(**{field: value})
+
+
+def test_more_walkers_that_would_not_be_drawn_again_are_refused():
+    with pytest.raises(ValueError, match=r"8 blocks of 50 .* there are 4 and 100 steps; raise"):
+        gg.UmbrellaConfig(crowd=2, rung_steps=100)
+    with pytest.raises(ValueError, match=r"at least 2 sweepers .* there are 1 and 600"):
+        gg.UmbrellaConfig(crowd=2, sweepers=1)
 
 
 def test_the_first_rung_is_worth_a_third_of_the_draws():
