@@ -293,6 +293,15 @@ def differences(one: dict, other: dict) -> dict[str, tuple[Any, Any]]:
     return found
 
 
+def newer(one: dict, other: dict) -> list[str]:
+    """Dotted fields of a plain config that another one, of another version, does not have."""
+    found = [name for name in other if name not in one]
+    for name in one.keys() & other.keys():
+        if isinstance(one[name], dict) and isinstance(other[name], dict):
+            found += [f"{name}.{field}" for field in newer(one[name], other[name])]
+    return found
+
+
 @cache
 def _adapter() -> pydantic.TypeAdapter:
     return pydantic.TypeAdapter(Config)

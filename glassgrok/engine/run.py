@@ -216,7 +216,14 @@ def changes(folder: Path, config: Config) -> dict[str, tuple[Any, Any]]:
     Raises:
         ValueError: it may not be changed; the sentence says what to do.
     """
-    found = configs.differences(folders.recorded_config(folder), configs.plain(config))
+    recorded, now = folders.recorded_config(folder), configs.plain(config)
+    if new := configs.newer(recorded, now):
+        commit = folders.read_provenance(folder).get("git_commit")
+        raise ValueError(
+            f"{folder} is of another version of glassgrok, which had no {new[0]}; go on with that "
+            f"one{f', commit {commit[:10]}' if commit else ''}, or start another run with --out."
+        )
+    found = configs.differences(recorded, now)
     _refuse(f"{folder} began with", "is now to have", found, config.changeable)
     return found
 

@@ -3,8 +3,11 @@ import json
 import os
 
 import pytest
+from runs import WITH_WINDOWS
 
+from glassgrok.config import plain
 from glassgrok.engine import folder
+from glassgrok.engine.run import changes
 
 
 @pytest.fixture
@@ -153,6 +156,16 @@ def test_a_run_of_a_newer_version(run):
     folder.write_json(run / "provenance.json", values)
     with pytest.raises(ValueError, match=r"made by glassgrok 99\.1, but this is .*; upgrade"):
         folder.open_run(run)
+
+
+def test_a_run_that_had_fewer_fields(run):
+    about, recorded = folder.read_provenance(run), plain(WITH_WINDOWS)
+    del recorded["umbrella"]["crowd"]
+    about |= {"config": recorded, "git_commit": "0123456789abcdef"}
+    (run / folder.PROVENANCE).write_text(json.dumps(about))
+    told = "had no umbrella.crowd; go on with that one, commit 0123456789, or start another run"
+    with pytest.raises(ValueError, match=told):
+        changes(run, WITH_WINDOWS)
 
 
 def test_a_run_that_did_not_record_its_config(run):
