@@ -171,11 +171,13 @@ def test_an_annealed_temperature_ends_cold(params):
     np.testing.assert_array_equal(flat(state.velocity), 0)
 
 
-def test_after_the_hand_over_it_is_adam(params):
-    optimizer = wand(0.02, handover=(30.0, 20.0))  # ln L is below both
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_after_the_hand_over_it_is_adamw(params, decay):
+    optimizer = wand(0.02, handover=(30.0, 20.0), decay=decay)  # ln L is below both
     (found, _), _ = steps(optimizer, params, 5)
+    other = optax.adamw(0.02, 0.9, 0.98, weight_decay=decay)
     with jax.numpy_dtype_promotion("standard"):
-        (adam, _), _ = steps(optax.with_extra_args_support(optax.adam(0.02, 0.9, 0.98)), params, 5)
+        (adam, _), _ = steps(optax.with_extra_args_support(other), params, 5)
     assert_close(found, adam, rtol=1e-5, atol=1e-6)
 
 
@@ -213,6 +215,36 @@ def test_the_state_keeps_its_form_and_jit_and_scan_change_nothing(params, given)
     moved = optax.tree.map_params(optimizer, lambda leaf: leaf + 1, state)
     np.testing.assert_allclose(flat(moved.velocity), flat(state.velocity) + 1)
     np.testing.assert_array_equal(moved.entropy, state.entropy)
+
+
+def parabola(params):
+    return jnp.sum(jnp.square(params - jnp.array([1.0, -1.0, 1.0])))
+
+
+def rosenbrock(params):
+    return (1 - params[0]) ** 2 + 100 * (params[1] - params[0] ** 2) ** 2
+
+
+@pytest.mark.parametrize(
+    ("target", "start", "end"),
+    [(parabola, [-1.0, 10, 1], [1.0, -1, 1]), (rosenbrock, [0.0, 0], [1.0, 1])],
+)
+def test_it_converges_where_it_hands_over_and_is_compiled_once(target, start, end):
+    """The targets, steps and tolerance of Optax's own tests of its contrib optimizers."""
+    optimizer = wand(0.01, kT=0.01, beta=10.0, handover=(1.0, -1.0))
+
+    @jax.jit
+    def step(carry, _):
+        value, gradient = jax.value_and_grad(target)(carry[0])
+        updates, state = optimizer.update(gradient, carry[1], carry[0], value=value)
+        return (optax.apply_updates(carry[0], updates), state), value
+
+    carry = jnp.array(start), optimizer.init(jnp.array(start))
+    for _ in range(3):
+        carry, _ = step(carry, None)
+    assert step._cache_size() == 1
+    (found, _), _ = jax.lax.scan(step, carry, length=30_000)
+    np.testing.assert_allclose(found, end, rtol=3e-2, atol=3e-2)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -323,6 +355,7 @@ def test_without_the_loss_it_says_so(params):
         ({"max_kick": 0.0}, "max_kick of wand must be positive and finite, or None"),
         ({"handover": (-8.0, -4.0)}, "the higher one first"),
         ({"handover": (1.0,)}, "two values"),
+        ({"decay": -1.0}, "decay of wand must be at least 0"),
         ({"memory": 1.0}, "memory of wand must be at least 0 and below 1"),
         ({"sigma": 0.0}, "sigma of wand must be positive"),
         ({"axis": Axis("ln_loss", 0.0, 1.0, 2)}, "at least 3 bins"),

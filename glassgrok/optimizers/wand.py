@@ -27,7 +27,7 @@ class WandState(NamedTuple):
         velocity: like the parameters.
         entropy: (bins,) float32 in nats, what visits have deposited; the bias is not in it.
         ln_loss: float32 scalar, the running mean of ln L in nats.
-        descent: Adam's state, empty without a hand-over.
+        descent: AdamW's state, empty without a hand-over.
     """
 
     count: jax.Array
@@ -53,7 +53,8 @@ class WandConfig:
         scheme: "middle", or "paper" for the step as printed.
         max_kick: bound on what the force does to the velocities in one step, in units of sqrt(kT);
             None for none.
-        handover: ln L at which Adam begins to take over, and has; None for never.
+        handover: ln L at which AdamW begins to take over, and has; None for never.
+        decay: of the weights by the AdamW that takes over.
 
     Raises:
         ValueError: as `wand`, or anneal is not between 0 and 1.
@@ -69,6 +70,7 @@ class WandConfig:
     scheme: Literal["middle", "paper"] = "middle"
     max_kick: float | None = 1.5
     handover: tuple[float, float] | None = None
+    decay: float = 0.0
 
     def __post_init__(self):
         if not 0 <= self.anneal <= 1:
@@ -97,6 +99,7 @@ def wand(
     scheme: Literal["middle", "paper"] = "middle",
     max_kick: float | None = 1.5,
     handover: tuple[float, float] | None = None,
+    decay: float = 0.0,
     memory: float = 0.99,
     sigma: float = 0.3,
     axis: Axis = AXIS,
@@ -111,7 +114,7 @@ def wand(
 
     What the paper lacks: scheme="middle" samples kT, where the printed step samples (1 - c_f/2) kT;
     `max_kick` bounds what the force does in one step, without which ln L blows up; kT may be a
-    schedule, to anneal; `handover` goes over to Adam as the train loss falls. Test data play no
+    schedule, to anneal; `handover` goes over to AdamW as the train loss falls. Test data play no
     part.
 
     Args:
@@ -128,7 +131,8 @@ def wand(
             over all parameters in units of the thermal velocity sqrt(kT), so that an annealed
             walker comes to rest; positive, None for no bound.
         handover: (from, to), from > to: the running mean of u in nats below which an update is
-            shared with Adam's, and below which it is Adam's alone; None for never.
+            shared with AdamW's, and below which it is AdamW's alone; None for never.
+        decay: weight decay of that AdamW, at least 0; with 0 it is Adam.
         memory: share of the running mean of u that a step keeps, in [0, 1).
         sigma: width of the Gaussian in nats of u, positive.
         axis: the bins of S over u, fixed; u beyond them feels the bias and the slope at the edge.
@@ -137,10 +141,13 @@ def wand(
         An Optax transformation; its updates are to be added, as `optax.apply_updates` does.
 
     Raises:
-        ValueError: a number is out of its range, or `update` is called without `value`.
+        ValueError: a number is out of its range, or `update` is called without `value`, or without
+            the parameters where weights decay.
     """
     _check(locals())
-    adam = optax.identity() if handover is None else optax.scale_by_adam(0.9, 0.98)
+    adam = optax.identity()
+    if handover is not None:
+        adam = optax.chain(optax.scale_by_adam(0.9, 0.98), optax.add_decayed_weights(decay))
 
     def init(params):
         key_data, noise = _draw(_canonical(key), params)
@@ -205,6 +212,7 @@ def _check(given: dict) -> None:
         "beta": (lambda v: 0 <= v < math.inf, "at least 0 and finite"),
         "L0": (lambda v: -math.inf < v < math.inf, "finite"),
         "F_WL": (lambda v: 0 <= v < math.inf, "at least 0 and finite"),
+        "decay": (lambda v: 0 <= v < math.inf, "at least 0 and finite"),
         "t_WL": (lambda v: 0 < v < math.inf, "positive and finite"),
         "max_kick": (lambda v: 0 < v < math.inf, "positive and finite, or None"),
         "memory": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
@@ -289,7 +297,7 @@ def _moved(kernel, velocity, force, noise, dt, friction, kT):
 
 
 def _share(ln_loss, handover):
-    """Share of Adam in an update: 0 above, 1 below, a smooth cubic between."""
+    """Share of AdamW in an update: 0 above, 1 below, a smooth cubic between."""
     start, end = handover
     x = jnp.clip((start - ln_loss) / (start - end), 0.0, 1.0)
     return x * x * (3 - 2 * x)
