@@ -11,6 +11,7 @@ from glassgrok.engine.folder import write_text
 from glassgrok.experiment import table
 
 AGREES, DIFFERS, OPEN = "agrees", "**disagrees**", "not decided"
+NOTES = "notes.md"  # by hand, on the results that it lies beside: what differs and why
 
 
 class Claim(NamedTuple):
@@ -102,22 +103,31 @@ def judged(out: Path, claims: Sequence[Claim]) -> list[list[str]]:
     return rows
 
 
-def _made_by(out: Path, names: Sequence[str]) -> str:
-    """On what machines, at which scale."""
-    found = []
+def _made_by(out: Path, names: Sequence[str]) -> list[list[str]]:
+    """Rows of the table of results: scale, machines, minutes of all that was run for it."""
+    rows = []
     for name in names:
         path = out / f"{name}.json"
-        if path.is_file():
-            known = json.loads(path.read_text())
-            records = [known, *known.get("runs", [])]
-            about = next((r["provenance"] for r in records if "provenance" in r), None)
-            where = f" on {', '.join(sorted(set(about['devices'])))}" if about else ""
-            found.append(f"`{name}` at scale {known['scale']}{where}")
-    return "; ".join(found) + "."
+        if not path.is_file():
+            continue
+        known = json.loads(path.read_text())
+        parts = [*known.get("runs", []), *known.get("cases", {}).values()]
+        parts = [part for part in parts if isinstance(part, dict)]
+        abouts = [part.get("provenance") or part.get("machine") for part in (known, *parts)]
+        where = sorted({d for about in abouts if about for d in about["devices"]})
+        rows.append([f"`{name}`", known["scale"], ", ".join(where), _minutes(known, parts)])
+    return rows
+
+
+def _minutes(known: dict, parts: list[dict]) -> str:
+    """Of a result's parts and of what it holds beside them, if that is not their sum already."""
+    own, each = known.get("seconds", 0.0), sum(part.get("seconds", 0.0) for part in parts)
+    total = own if abs(own - each) < 0.02 * own else own + each
+    return f"{total / 60:.1f}" if total else ""
 
 
 def report(paper: Paper, out: Path | None = None) -> None:
-    """Write OUT/README.md: the table of claims, then each picture below its tables.
+    """Write OUT/README.md: the table of claims, what made the results, OUT/notes.md, the pictures.
 
     Args:
         paper: what it is of.
@@ -134,8 +144,10 @@ def report(paper: Paper, out: Path | None = None) -> None:
         f"Written by `python experiments/{paper.name}/{paper.script}` from the numbers in this "
         "folder. Values are the median (range) over seeds.\n",
         table(["claim", "measured", "verdict"], judged(out, paper.claims)),
-        _made_by(out, names) + "\n",
+        table(["result", "scale", "made on", "minutes"], _made_by(out, names)),
     ]
+    if (notes := out / NOTES).is_file():
+        parts.append(notes.read_text())
     for name, heading in paper.pictures.items():
         path = out / f"{name}.md"
         if path.is_file():

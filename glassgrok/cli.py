@@ -329,6 +329,13 @@ def _reproduce(words: list[str]) -> int:
         ]  # glass, omnigrok, kozyrev, ising
         scale: Literal["quick", "cpu", "paper"] = "cpu"  # seconds; two cores; a GPU, as published
         out: Path | None = None  # folder of the results; none means runs/PAPER-SCALE
+        data: Path | None = (
+            None  # folder of MNIST, IMDb, QM9; none: GLASSGROK_DATA's, or a download
+        )
+
+        def __post_init__(self):
+            if self.data is not None and not self.data.is_dir():
+                raise ValueError(f"There is no folder {self.data} of data files; give another.")
 
     options = _parse(Options, words, "reproduce")
     if options.paper not in papers.PAPERS:
@@ -337,7 +344,11 @@ def _reproduce(words: list[str]) -> int:
             f"{', '.join(papers.PAPERS)}."
         )
     out = options.out or Path("runs") / f"{options.paper}-{options.scale}"
-    papers.reproduce(options.paper, options.scale, out, lambda text: print(text, flush=True))
+
+    def tell(text):
+        print(text, flush=True)
+
+    papers.reproduce(options.paper, options.scale, out, tell, options.data)
     return 0
 
 

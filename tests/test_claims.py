@@ -68,11 +68,27 @@ def test_the_page(tmp_path):
     )
     with pytest.raises(ValueError, match="holds no results"):
         report(paper, tmp_path)
-    told = {"scale": "cpu", "provenance": {"devices": ["cpu cpu"]}, "x": 1}
+    told = {"scale": "cpu", "provenance": {"devices": ["cpu cpu"]}, "x": 1, "seconds": 90}
     (tmp_path / "one.json").write_text(json.dumps(told))
     (tmp_path / "one.md").write_text("# One\n\nBody.\n")
+    (tmp_path / "notes.md").write_text("## Why\n\nIt is so.\n")
     report(paper, tmp_path)
     text = (tmp_path / "README.md").read_text()
+    assert "| `one` | cpu | cpu cpu | 1.5 |\n" in text
+    assert text.index("## Why\n\nIt is so.\n") < text.index("## Picture")
     assert "`python experiments/toy/report.py`" in text
     assert "| it is | x = 1 | agrees |" in text
     assert "## Picture\n\nBody.\n\n![Picture](one.png)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("own", "parts", "minutes"),
+    [(60, [], "1.0"), (60, [30, 30], "1.0"), (60, [120, 60], "4.0"), (None, [90], "1.5"),
+     (None, [], "")],
+)  # fmt: skip
+def test_minutes_are_those_of_all_parts(own, parts, minutes, tmp_path):
+    found = {"scale": "cpu", "runs": [{"seconds": s} for s in parts]}
+    found |= {"seconds": own} if own else {}
+    (tmp_path / "one.json").write_text(json.dumps(found))
+    report(Paper("toy", "report.py", "A paper", [], {"one": "Picture"}), tmp_path)
+    assert f"| `one` | cpu |  | {minutes} |" in (tmp_path / "README.md").read_text()

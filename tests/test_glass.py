@@ -175,7 +175,7 @@ def test_the_report_judges_what_is_there(tmp_path):
         "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
     ]  # fmt: skip
     write_report(report.PAPER, tmp_path)
-    assert "`figure5` at scale cpu on cpu cpu." in (tmp_path / "README.md").read_text()
+    assert "| `figure5` | cpu | cpu cpu | 3.7 |" in (tmp_path / "README.md").read_text()
     assert experiment.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
 
 
