@@ -156,8 +156,9 @@ def test_the_report_judges_what_is_there(tmp_path):
     assert rows[-2][1] == "no figure1.json and no figure2.json here"
     wall = {"verdict": "NONE"}
     case = {
-        "converged": True, "barrier": wall, "transition": wall, "lowest_A": [0.2, 0.1],
-        "advantage": [{"A": [0.3, 0.1]}, {"A": [0.1, None]}],
+        "converged": True, "barrier": wall, "transition": wall, "lowest_A": [0.8, 0.1],
+        "lowest_u": -7.9,
+        "advantage": [{"A": [0.3, 0.1]}, {"A": [0.1, None], "nats": [7.0, 2.0], "u": -3.0}],
     }  # fmt: skip
     cases = {name: case for name in tasks}
     told = {"scale": "cpu", "size": {"modulus": 13}, "cases": cases, "provenance": about}
@@ -169,13 +170,17 @@ def test_the_report_judges_what_is_there(tmp_path):
         "agrees", "not decided", "agrees", "agrees", "not decided"
     ]  # fmt: skip
     assert last[3][1] == "p = 13: free 0.30 in A; width 8 0.05"
+    assert last[2][1].startswith("p = 13: x+y 0.30 ± 0.10 in A, 7.0 ± 2.0 nats at u -3.0; x^2+y")
+    fit = judged(tmp_path, report.CLAIMS)[-6]
+    assert fit[1].startswith("p = 13: x+y A 0.80 ± 0.10 at u -7.9, x^2+y A")
+    assert "(agrees, by a rule set after the numbers)" in fit[1]
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
         "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
     ]  # fmt: skip
     write_report(report.PAPER, tmp_path)
-    assert "| `figure5` | cpu | cpu cpu | 3.7 |" in (tmp_path / "README.md").read_text()
+    assert "| `figure5` | cpu | cpu cpu |  |" in (tmp_path / "README.md").read_text()
     assert experiment.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
 
 
