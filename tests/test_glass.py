@@ -246,3 +246,14 @@ def test_figure1_runs_and_is_not_run_again(tmp_path, monkeypatch):
     figure1.main(glass.Options("quick", out=tmp_path))
     again, _ = written(tmp_path, "figure1")
     assert again["cases"] == found["cases"]
+
+
+@pytest.mark.slow  # a whole run of umbrella windows on a sphere
+def test_figure2_runs_and_is_not_run_again(tmp_path):
+    options = figure2.Choice("quick", out=tmp_path, widths=(8,))
+    figure2.main(options)
+    found, text = written(tmp_path, "figure2")
+    assert len(found["cases"]) == 1
+    assert "norm" in text
+    figure2.main(options)
+    assert written(tmp_path, "figure2")[0]["cases"] == found["cases"]
