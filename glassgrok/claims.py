@@ -114,14 +114,18 @@ def _made_by(out: Path, names: Sequence[str]) -> list[list[str]]:
         parts = [*known.get("runs", []), *known.get("cases", {}).values()]
         parts = [part for part in parts if isinstance(part, dict)]
         abouts = [part.get("provenance") or part.get("machine") for part in (known, *parts)]
-        where = sorted({d for about in abouts if about for d in about["devices"]})
+        sets = {tuple(about["devices"]) for about in abouts if about}
+        where = sorted(f"{len(some)} × {some[0]}" for some in sets)
         rows.append([f"`{name}`", known["scale"], ", ".join(where), _minutes(known, parts)])
     return rows
 
 
 def _minutes(known: dict, parts: list[dict]) -> str:
-    """Of a result's parts and of what it holds beside them, if that is not their sum already."""
-    own, each = known.get("seconds", 0.0), sum(part.get("seconds", 0.0) for part in parts)
+    """Of a result's parts and of what it holds beside them, if that is not their sum already.
+
+    Parts that ran side by side each hold the same time, that of all.
+    """
+    own, each = known.get("seconds", 0.0), sum({part.get("seconds", 0.0) for part in parts})
     total = own if abs(own - each) < 0.02 * own else own + each
     return f"{total / 60:.1f}" if total else ""
 

@@ -343,6 +343,8 @@ def _reproduce(words: list[str]) -> int:
             f"There is no paper {options.paper!r} to reproduce; choose one of "
             f"{', '.join(papers.PAPERS)}."
         )
+    if options.data is not None and options.paper not in papers.WITH_DATA:
+        raise Usage(f"{options.paper} has no data files; leave --data out.")
     out = options.out or Path("runs") / f"{options.paper}-{options.scale}"
 
     def tell(text):

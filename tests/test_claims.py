@@ -74,7 +74,7 @@ def test_the_page(tmp_path):
     (tmp_path / "notes.md").write_text("## Why\n\nIt is so.\n")
     report(paper, tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "| `one` | cpu | cpu cpu | 1.5 |\n" in text
+    assert "| `one` | cpu | 1 × cpu cpu | 1.5 |\n" in text
     assert text.index("## Why\n\nIt is so.\n") < text.index("## Picture")
     assert "`python experiments/toy/report.py`" in text
     assert "| it is | x = 1 | agrees |" in text
@@ -83,8 +83,8 @@ def test_the_page(tmp_path):
 
 @pytest.mark.parametrize(
     ("own", "parts", "minutes"),
-    [(60, [], "1.0"), (60, [30, 30], "1.0"), (60, [120, 60], "4.0"), (None, [90], "1.5"),
-     (None, [], "")],
+    [(60, [], "1.0"), (60, [20, 40], "1.0"), (60, [120, 60], "4.0"), (None, [90], "1.5"),
+     (None, [90, 90, 30], "2.0"), (None, [], "")],
 )  # fmt: skip
 def test_minutes_are_those_of_all_parts(own, parts, minutes, tmp_path):
     found = {"scale": "cpu", "runs": [{"seconds": s} for s in parts]}

@@ -173,14 +173,17 @@ def test_the_report_judges_what_is_there(tmp_path):
     assert last[2][1].startswith("p = 13: x+y 0.30 ± 0.10 in A, 7.0 ± 2.0 nats at u -3.0; x^2+y")
     fit = judged(tmp_path, report.CLAIMS)[-6]
     assert fit[1].startswith("p = 13: x+y A 0.80 ± 0.10 at u -7.9, x^2+y A")
-    assert "(agrees, by a rule set after the numbers)" in fit[1]
+    assert "(**disagrees**, by a rule set after the numbers)" in fit[1]  # 0.8 is not 0.9
+    cases["x^2+y"] = case | {"lowest_A": [0.95, None]}
+    (tmp_path / "figure1.json").write_text(json.dumps(told | {"cases": cases}))
+    assert "x^2+y A 0.95 ± ? at u -7.9" in judged(tmp_path, report.CLAIMS)[-6][1]
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
         "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
     ]  # fmt: skip
     write_report(report.PAPER, tmp_path)
-    assert "| `figure5` | cpu | cpu cpu |  |" in (tmp_path / "README.md").read_text()
+    assert "| `figure5` | cpu | 1 × cpu cpu |  |" in (tmp_path / "README.md").read_text()
     assert experiment.table(["a"], [["|x|"]]).endswith("| \\|x\\| |\n")
 
 

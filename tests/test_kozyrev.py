@@ -279,7 +279,7 @@ def test_the_report_judges_what_is_there(tmp_path):
         "no claim7_circles.json here", "not decided"
     ]  # fmt: skip
     write_report(report_kozyrev.PAPER, tmp_path)
-    assert "| cpu | cpu cpu |" in (tmp_path / "README.md").read_text()
+    assert "| cpu | 1 × cpu cpu |" in (tmp_path / "README.md").read_text()
 
 
 def test_the_report_of_short_runs_in_which_nothing_generalised(tmp_path):

@@ -50,24 +50,37 @@ def test_what_failed_is_run_again_and_what_is_there_is_not(scripts):
     assert lines == ["first --scale cpu", "report", "second --seeds 1 --scale cpu", "report"]
 
 
-def test_a_script_that_was_stopped_stops_all(scripts):
+@pytest.mark.parametrize(
+    ("end", "told", "stops"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was stopped with exit code -15", True),
+        ("raise SystemExit(130)", "was stopped with exit code 130", True),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "ended with exit code -9", False),
+    ],
+)
+def test_a_script_that_was_stopped_stops_all_and_a_crash_does_not(scripts, end, told, stops):
     script = reproduce.folder_of("toy") / "first.py"
-    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    with pytest.raises(ValueError, match=r"first.py .* was stopped with exit code -9"):
+    script.write_text(f"import os, signal\n{end}\n")
+    scripts.mkdir()
+    (scripts / "allowed").touch()
+    with pytest.raises(ValueError, match=rf"first.py .* {told}"):
         reproduce.reproduce("toy", "cpu", scripts)
-    assert not (scripts / "log").exists()
+    assert (scripts / "log").exists() != stops
 
 
-def test_the_data_folder_is_handed_on(scripts, tmp_path, capfd):
+def test_the_data_folder_is_handed_on(scripts, tmp_path, capfd, monkeypatch):
     script = reproduce.folder_of("toy") / "first.py"
     script.write_text("import os\nprint('data in', os.environ['GLASSGROK_DATA'])\n")
     scripts.mkdir()
     (scripts / "allowed").touch()
+    monkeypatch.setattr(reproduce, "WITH_DATA", ("toy",))
     words = ["reproduce", "toy", "--out", str(scripts), "--data"]
     assert cli.main([*words, str(tmp_path)]) == 0
     assert f"data in {tmp_path}" in capfd.readouterr().out
     assert cli.main([*words, str(tmp_path / "none")]) == 2
     assert "There is no folder" in capfd.readouterr().err
+    assert cli.main(["reproduce", "glass", "--data", str(tmp_path)]) == 2
+    assert "glass has no data files; leave --data out" in capfd.readouterr().err
 
 
 def test_the_command(scripts, capfd):

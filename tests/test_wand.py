@@ -181,6 +181,13 @@ def test_after_the_hand_over_it_is_adamw(params, decay):
     assert_close(found, adam, rtol=1e-5, atol=1e-6)
 
 
+def test_without_decay_it_does_not_need_the_parameters(params):
+    optimizer = wand(0.02, handover=(30.0, 20.0))
+    value, gradient = jax.value_and_grad(loss)(params)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), value=value)
+    assert np.isfinite(flat(updates)).all()
+
+
 def test_before_the_hand_over_it_is_wand_and_between_a_mixture(params):
     def first(handover):
         optimizer = wand(0.02, handover=handover)
@@ -231,7 +238,7 @@ def rosenbrock(params):
 )
 def test_it_converges_where_it_hands_over_and_is_compiled_once(target, start, end):
     """The targets, steps and tolerance of Optax's own tests of its contrib optimizers."""
-    optimizer = wand(0.01, kT=0.01, beta=10.0, handover=(1.0, -1.0))
+    optimizer = wand(0.01, kT=0.01, beta=10.0, handover=(-1.0, -3.0))
 
     @jax.jit
     def step(carry, _):
@@ -240,6 +247,10 @@ def test_it_converges_where_it_hands_over_and_is_compiled_once(target, start, en
         return (optax.apply_updates(carry[0], updates), state), value
 
     carry = jnp.array(start), optimizer.init(jnp.array(start))
+    alone = wand(0.01, kT=0.01, beta=10.0)  # both begin above the hand-over
+    gradient, value = jax.grad(target)(carry[0]), target(carry[0])
+    first, _ = alone.update(gradient, alone.init(carry[0]), value=value)
+    np.testing.assert_allclose(step(carry, None)[0][0] - carry[0], first, atol=1e-6)
     for _ in range(3):
         carry, _ = step(carry, None)
     assert step._cache_size() == 1
@@ -356,6 +367,7 @@ def test_without_the_loss_it_says_so(params):
         ({"handover": (-8.0, -4.0)}, "the higher one first"),
         ({"handover": (1.0,)}, "two values"),
         ({"decay": -1.0}, "decay of wand must be at least 0"),
+        ({"decay": 1.0}, "but is 1.0 without a handover"),
         ({"memory": 1.0}, "memory of wand must be at least 0 and below 1"),
         ({"sigma": 0.0}, "sigma of wand must be positive"),
         ({"axis": Axis("ln_loss", 0.0, 1.0, 2)}, "at least 3 bins"),

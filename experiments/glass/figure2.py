@@ -52,7 +52,8 @@ def sphere(scale: str, width: int) -> Config:
         umbrella = replace(config.umbrella, rung_steps=CPU_RUNG)
         config = replace(config, umbrella=umbrella, grid=replace(config.grid, ln_loss=CPU_U))
     if scale == "quick":
-        quick = replace(config.umbrella, rung_steps=100, steps=200)
+        # Free along A: so few steps cannot spread walkers over columns that overlap.
+        quick = replace(config.umbrella, rung_steps=100, steps=200, columns=0)
         config = replace(config, umbrella=quick, grid=replace(config.grid, ln_loss=QUICK_U))
     return replace(
         config,

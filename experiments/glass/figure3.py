@@ -188,7 +188,10 @@ def _costs(record: dict) -> list[str]:
     reached = [step * c["generalised"] for c in copies if c["generalised"] is not None]
     about = record["provenance"]
     machine = f"{len(copies)} on {', '.join(sorted(set(about['devices'])))}"
-    return [f"{1000 * step:.2g}", f"{np.median(reached):.2g}" if reached else "never", machine]
+    took = f"{np.median(reached):.2g}" if reached else "never"
+    if 0 < len(reached) < len(copies):
+        took += f", of {len(reached)}"
+    return [f"{1000 * step:.2g}", took, machine]
 
 
 def curve(record: dict, name: str) -> xr.DataArray:
@@ -258,9 +261,9 @@ def finish(choice: Choice, name: str, records: list[dict]) -> None:
     header = (
         f"# WanD and other optimizers, {choice.operation} mod {p}\n\n{steps:,} full-batch steps; "
         f"median (range) over the seeds. Success: test accuracy above {GOOD:.0%} at the end. "
-        "Memorised: first recorded step with 99% train accuracy. ms: of a step of one network, and "
-        "seconds: of those that get there, to 99% of the test set, where all seeds run side by "
-        "side on the machine told and compiling counts; so compare them within one machine.\n\n"
+        "Memorised: first recorded step with 99% train accuracy. ms of a step, and seconds to 99% "
+        "of the test set for those that get there: wall time, with compiling, over the number of "
+        "seeds, which run side by side; so compare them where machine and number are the same.\n\n"
     )
     text = header + table(
         ["optimizer", "learning rate, decay", "success", "test accuracy", "memorised", "95% test",

@@ -54,7 +54,8 @@ class WandConfig:
         max_kick: bound on what the force does to the velocities in one step, in units of sqrt(kT);
             None for none.
         handover: ln L at which AdamW begins to take over, and has; None for never.
-        decay: of the weights by the AdamW that takes over.
+        decay: of the weights by the AdamW that takes over, beside the training's `weight_decay`,
+            which acts all the time.
 
     Raises:
         ValueError: as `wand`, or anneal is not between 0 and 1.
@@ -132,7 +133,7 @@ def wand(
             walker comes to rest; positive, None for no bound.
         handover: (from, to), from > to: the running mean of u in nats below which an update is
             shared with AdamW's, and below which it is AdamW's alone; None for never.
-        decay: weight decay of that AdamW, at least 0; with 0 it is Adam.
+        decay: weight decay of that AdamW, at least 0; with 0 it is Adam. 0 without a hand-over.
         memory: share of the running mean of u that a step keeps, in [0, 1).
         sigma: width of the Gaussian in nats of u, positive.
         axis: the bins of S over u, fixed; u beyond them feels the bias and the slope at the edge.
@@ -147,7 +148,9 @@ def wand(
     _check(locals())
     adam = optax.identity()
     if handover is not None:
-        adam = optax.chain(optax.scale_by_adam(0.9, 0.98), optax.add_decayed_weights(decay))
+        adam = optax.scale_by_adam(0.9, 0.98)
+        if not (isinstance(decay, (int, float)) and decay == 0):  # that needs the parameters
+            adam = optax.chain(adam, optax.add_decayed_weights(decay))
 
     def init(params):
         key_data, noise = _draw(_canonical(key), params)
@@ -231,6 +234,11 @@ def _check(given: dict) -> None:
         raise ValueError(
             "handover of wand must be two values of ln train loss, the higher one first, but is "
             f"{handover}; give (from, to) or None."
+        )
+    if handover is None and isinstance(given["decay"], (int, float)) and given["decay"]:
+        raise ValueError(
+            f"decay of wand is that of the AdamW which takes over, but is {given['decay']} without "
+            "a handover; give one, or chain wand with optax.add_decayed_weights."
         )
     if given["axis"].bins < 3:
         raise ValueError("axis of wand needs at least 3 bins for a slope; give it more.")

@@ -113,7 +113,7 @@ def _checked(name: str, data: Path | None) -> bytes:
         return _cached(name, wanted)
     path = Path(folder) / name
     if not path.is_file():
-        given = "--data" if data else VARIABLE
+        given = "--data" if data else f"--data or {VARIABLE}"
         raise ValueError(
             f"{folder}, which {given} names, has no file {name}: {wanted.origin}. "
             + (f"Put it there, for example from {wanted.urls[0]}." if wanted.urls

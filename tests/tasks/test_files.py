@@ -54,7 +54,7 @@ def test_the_folder_of_the_variable_and_one_that_is_given(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=r"which --data names, has no file a\.csv: numbers\. Put"):
         files.read("a.csv", tmp_path / "other")
     monkeypatch.setenv(files.VARIABLE, str(tmp_path / "other"))
-    with pytest.raises(ValueError, match="which GLASSGROK_DATA names"):
+    with pytest.raises(ValueError, match="which --data or GLASSGROK_DATA names"):
         files.read("a.csv")
     with pytest.raises(ValueError, match=r"no data file 'b.csv'; choose one of: train-images"):
         files.read("b.csv")
