@@ -329,9 +329,7 @@ def _reproduce(words: list[str]) -> int:
         ]  # glass, omnigrok, kozyrev, ising
         scale: Literal["quick", "cpu", "paper"] = "cpu"  # seconds; two cores; a GPU, as published
         out: Path | None = None  # folder of the results; none means runs/PAPER-SCALE
-        data: Path | None = (
-            None  # folder of MNIST, IMDb, QM9; none: GLASSGROK_DATA's, or a download
-        )
+        data: Path | None = None  # folder of data files; none: GLASSGROK_DATA's, or a download
 
         def __post_init__(self):
             if self.data is not None and not self.data.is_dir():

@@ -158,7 +158,10 @@ def test_the_report_judges_what_is_there(tmp_path):
     case = {
         "converged": True, "barrier": wall, "transition": wall, "lowest_A": [0.8, 0.1],
         "lowest_u": -7.9,
-        "advantage": [{"A": [0.3, 0.1]}, {"A": [0.1, None], "nats": [7.0, 2.0], "u": -3.0}],
+        "advantage": [
+            {"A": [0.3, 0.1], "nats": [None, None], "u": -5.0},
+            {"A": [0.1, None], "nats": [7.0, 2.0], "u": -3.0},
+        ],
     }  # fmt: skip
     cases = {name: case for name in tasks}
     told = {"scale": "cpu", "size": {"modulus": 13}, "cases": cases, "provenance": about}

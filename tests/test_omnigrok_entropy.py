@@ -6,6 +6,7 @@ import entropy_goldilocks as goldilocks
 import judges_entropy
 import numpy as np
 import pytest
+import spheres
 from scripts import written
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN
@@ -16,7 +17,7 @@ from glassgrok.landscape import Landscape, Umbrella
 def quick(tmp_path_factory):
     options = goldilocks.Options("quick", "teacher", tmp_path_factory.mktemp("entropy"))
     with pytest.MonkeyPatch.context() as patch:  # so short a run reaches nothing that is rarer
-        patch.setattr(goldilocks, "RARE", -0.5)
+        patch.setattr(spheres, "RARE", -0.5)
         goldilocks.main(options)
     return options
 
@@ -74,17 +75,17 @@ def test_fractions_are_those_of_the_loss_that_is_told():
     """On grids that do not share edges, and not where a grid ends."""
     levels = [-2.6, -1.03]
     for low in (-4.0, -3.9, -3.87):
-        (deep, error), (shallow, _) = goldilocks.fits(flat(low, 40.0), levels)
+        (deep, error), (shallow, _) = spheres.fits(flat(low, 40.0), levels)
         assert deep == pytest.approx(40 * -2.6, abs=0.01)
         assert shallow == pytest.approx(40 * -1.03, abs=0.01)
         assert error == pytest.approx(1.0)
         # All these networks are in the topmost part of a bin, whose mean is that of its middle.
-        assert goldilocks.test_losses(flat(low, 40.0), levels) == pytest.approx(
+        assert spheres.mean_test_losses(flat(low, 40.0), levels) == pytest.approx(
             np.array(levels) + 1, abs=0.13
         )
     # Of what fits at the lowest edge the grid may lack all, and 3 nats further up e^-3 of it.
-    assert np.isnan(goldilocks.fits(flat(-3.0, 40.0), [-2.7])[0][0])
-    assert np.isfinite(goldilocks.fits(flat(-3.0, 40.0), [-2.67])[0][0])
+    assert np.isnan(spheres.fits(flat(-3.0, 40.0), [-2.7])[0][0])
+    assert np.isfinite(spheres.fits(flat(-3.0, 40.0), [-2.67])[0][0])
 
 
 def test_fractions_bend_between_edges():
@@ -95,45 +96,45 @@ def test_fractions_bend_between_edges():
 
     found = sphere(-1.0, total, lambda u: 20 * np.exp(-4 * u))
     levels = np.linspace(-0.7, -0.1, 25)
-    off = np.array([one for one, _ in goldilocks.fits(found, levels)]) - total(levels)
+    off = np.array([one for one, _ in spheres.fits(found, levels)]) - total(levels)
     assert np.abs(off).max() < 0.1
     straight = np.interp(levels, found.grid.axes[0].edges, total(found.grid.axes[0].edges))
     assert np.abs(straight - total(levels)).max() > 7
 
 
 def test_no_loss_is_told_that_networks_have_by_saying_nothing():
-    told = goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)])
+    told = spheres.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)])
     # Rounded inwards, so that the page tells the very loss.
     assert told == [-1.65, pytest.approx(-0.95, abs=0.011), -0.25]
-    assert goldilocks.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-0.5, 30.0)]) == []
+    assert spheres.levels_of([flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-0.5, 30.0)]) == []
 
 
 def test_no_loss_is_told_where_rounding_leaves_none(monkeypatch):
-    monkeypatch.setattr(goldilocks, "_end", lambda sphere: -0.301)
-    monkeypatch.setattr(goldilocks, "_where", lambda sphere, fraction: -0.3005)
-    assert goldilocks.levels_of([flat(-1.0, 40.0)] * 3) == []
-    monkeypatch.setattr(goldilocks, "_where", lambda sphere, fraction: -0.2995)
-    assert goldilocks.levels_of([flat(-1.0, 40.0)] * 3) == [-0.3]
+    monkeypatch.setattr(spheres, "_end", lambda sphere: -0.301)
+    monkeypatch.setattr(spheres, "_where", lambda sphere, fraction: -0.3005)
+    assert spheres.levels_of([flat(-1.0, 40.0)] * 3) == []
+    monkeypatch.setattr(spheres, "_where", lambda sphere, fraction: -0.2995)
+    assert spheres.levels_of([flat(-1.0, 40.0)] * 3) == [-0.3]
 
 
 def test_no_sphere_tells_of_losses_that_it_has_by_saying_nothing():
     """A fourth one, which ends above the lowest of them, has e^-2 of its networks at -0.5."""
     deep = [flat(-4.0, 40.0), flat(-3.0, 20.0), flat(-2.0, 30.0)]
     shallow = flat(-1.5, 4.0)
-    levels = goldilocks.levels_of([*deep, shallow])
-    end = goldilocks._end(shallow)
+    levels = spheres.levels_of([*deep, shallow])
+    end = spheres._end(shallow)
     assert end - 0.02 < levels[-1] < end
-    assert goldilocks._where(shallow, goldilocks.RARE) < end
-    assert np.isnan(goldilocks.fits(shallow, levels)).all()
-    assert np.isfinite(goldilocks.fits(shallow, [-0.5])[0][0])
+    assert spheres._where(shallow, spheres.RARE) < end
+    assert np.isnan(spheres.fits(shallow, levels)).all()
+    assert np.isfinite(spheres.fits(shallow, [-0.5])[0][0])
 
 
 def test_a_sphere_that_was_not_reached_tells_of_nothing():
     none = flat(-2.0, 30.0)
     empty = none.entropy * np.nan
     none = replace(none, entropy=empty, groups=none.groups * np.nan)
-    assert np.isnan(goldilocks.fits(none, [-0.5])).all()
-    assert goldilocks._end(flat(-0.5, 4.0)) == np.inf  # 1.3 nats in all, so that 3 cannot be lost
+    assert np.isnan(spheres.fits(none, [-0.5])).all()
+    assert spheres._end(flat(-0.5, 4.0)) == np.inf  # 1.3 nats in all, so that 3 cannot be lost
 
 
 def test_an_error_is_not_known_where_a_group_has_not_come():
@@ -141,7 +142,7 @@ def test_an_error_is_not_known_where_a_group_has_not_come():
     groups = found.groups.copy()
     groups[0, :8] = np.nan
     found = replace(found, groups=groups)
-    (deep, error), (_, known) = goldilocks.fits(found, [-3.5, -1.0])
+    (deep, error), (_, known) = spheres.fits(found, [-3.5, -1.0])
     assert np.isfinite(deep)
     assert np.isnan(error)
     assert np.isfinite(known)
@@ -152,7 +153,7 @@ def test_an_error_is_not_known_where_a_group_has_not_come():
 def test_test_losses_are_known_however_rare_the_networks_are():
     """e^S underflows where S is below -745."""
     found = flat(-4.0, 400.0)
-    assert goldilocks.test_losses(found, [-3.5]) == pytest.approx([-2.5], abs=0.13)
+    assert spheres.mean_test_losses(found, [-3.5]) == pytest.approx([-2.5], abs=0.13)
 
 
 def test_networks_of_almost_no_weights_say_nothing():

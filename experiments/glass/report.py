@@ -167,7 +167,7 @@ def _advantages(found):
     each = {name: _largest(found["cases"][name]) for name in LEARNABLE}
     told = [f"{name} {a:.2f} ± {e:.2f} in A" for name, (a, e) in each.items()]
     for i, name in enumerate(LEARNABLE):
-        known = [a for a in found["cases"][name]["advantage"] if None not in a.get("nats", [None])]
+        known = [a for a in found["cases"][name]["advantage"] if None not in a["nats"]]
         if known:
             most = max(known, key=lambda a: a["nats"][0])
             value, error = most["nats"]
