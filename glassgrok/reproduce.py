@@ -67,7 +67,13 @@ PAPERS = {
         Step("figure5_qm9.py", "figure5_qm9", (1, 12, 30)),
         Step("figure6_toy.py", "figure6_toy", (0.5, 6, 20), whole=True),
         Step("figure6_trajectory.py", "figure6_trajectory", (0.5, 3, 10)),
-        Step("figure7_transformer.py", "figure7_transformer", (0.2, 1, 3), whole=True),
+        Step(
+            "figure7_transformer.py",
+            "figure7_transformer",
+            (0.2, 30, 3),
+            cpu=("--seeds", "1"),
+            whole=True,
+        ),
         Step("figure9_fractions.py", "figure9_fractions", (0.2, 13, 60), cpu=("--seeds", "1")),
         Step("figure10_transformer_decay.py", "figure10_transformer_decay", (0.2, 10, 60)),
         Step(

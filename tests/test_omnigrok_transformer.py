@@ -7,6 +7,7 @@ import judges_transformer as judges
 import nanda
 import numpy as np
 import pytest
+import xarray as xr
 from omnigrok import Options
 from scripts import written
 
@@ -27,6 +28,16 @@ def test_figure7_holds_the_norm_or_lets_it_go(tmp_path):
     for name in ("norm_start", "norm_peak", "norm_end"):
         assert held[name] == pytest.approx(wanted, rel=1e-5)
     assert free["norm_end"] < free["norm_start"]
+
+
+def test_figure7_goes_on_for_half_as_long_as_all_copies_took():
+    def last(step, *accuracies):
+        return xr.Dataset({"test_accuracy": ("copy", list(accuracies)), "step": step})
+
+    done = figure7.long_enough("cpu")
+    told = [done(last(*now)) for now in ((10, 1, 0.5), (20, 1, 0.96), (29, 1, 1), (30, 1, 0.9))]
+    assert told == [False, False, False, True]
+    assert not figure7.long_enough("paper")(last(30, 1, 1))
 
 
 @pytest.mark.parametrize(("script", "name"), [(figure9, "FRACTIONS"), (figure10, "DECAYS")])

@@ -3,10 +3,12 @@
     python experiments/omnigrok/figure7_transformer.py [--scale quick | cpu | paper]
 
 AdamW, full batch: (a) alpha = 1, weight decay 1, the norm free; (b) the norm
-held at alpha = 0.8 of the initial one, no decay.
+held at alpha = 0.8 of the initial one, no decay. At the scale cpu the network is
+the paper's too, p = 113: give it --seeds 1, and half an hour.
 """
 
 import time
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import xarray as xr
@@ -25,19 +27,37 @@ import glassgrok as gg
 from glassgrok.experiment import about, command, spread, table, write
 from glassgrok.plots.training import training_curves, weight_norm
 
-STEPS = {"quick": 60, "cpu": 1200, "paper": 15_000}
+STEPS = {"quick": 60, "cpu": 6000, "paper": 15_000}
+SIZE = {"quick": "quick", "cpu": "faster", "paper": "paper"}
+MORE = 0.5  # of the steps to generalise it goes on for, at the scale cpu
 ALPHA = 0.8
 CASES = ("free, decay 1", f"held at α = {ALPHA}")
 
 
 def config_of(options: Options, case: str) -> gg.TrainingConfig:
     """How a case is trained; the authors have no warm-up here."""
-    how = {"steps": STEPS[options.scale], "warmup": 0, "learning_rate": SIZES[options.scale].rate}
+    how = {
+        "steps": STEPS[options.scale],
+        "warmup": 0,
+        "learning_rate": SIZES[SIZE[options.scale]].rate,
+    }
     how["seeds"] = options.copies
     if case == CASES[0]:
         return gg.TrainingConfig(weight_decay=1.0, **how)
-    norm = ALPHA * initial_norm(model_of(options.scale))
+    norm = ALPHA * initial_norm(model_of(SIZE[options.scale]))
     return gg.TrainingConfig(weight_decay=0.0, norm=norm, **how)
+
+
+def long_enough(scale: str) -> Callable[[xr.Dataset], bool]:
+    """Of the last step, whether all copies generalised long ago; at the scale cpu alone."""
+    first = []
+
+    def done(last: xr.Dataset) -> bool:
+        if scale == "cpu" and float(last["test_accuracy"].min()) >= LEVEL:
+            first.append(int(last["step"]))
+        return bool(first) and int(last["step"]) >= (1 + MORE) * first[0]
+
+    return done
 
 
 def measured(history: xr.Dataset) -> dict:
@@ -84,14 +104,20 @@ def draw(histories: dict):
 
 def main(options: Options) -> None:
     """Train both cases, draw and write."""
-    began, model, task = time.perf_counter(), model_of(options.scale), task_of(options.scale)
+    began, size = time.perf_counter(), SIZE[options.scale]
+    model, task = model_of(size), task_of(size)
     histories = {}
     for case in CASES:
-        histories[case] = trained(model, task, config_of(options, case), case)
+        histories[case] = trained(
+            model, task, config_of(options, case), case, long_enough(options.scale)
+        )
     found = {case: measured(history) for case, history in histories.items()}
+    lengths = f"{STEPS[options.scale]:,} steps"
+    if options.scale == "cpu":
+        lengths += f" at most, and {MORE:.0%} more than it took to generalise"
     text = (
-        f"# Norm and accuracy of the transformer\n\n{described(options.scale)}; "
-        f"{STEPS[options.scale]:,} steps; median (range) over seeds. Memorised, generalised: first "
+        f"# Norm and accuracy of the transformer\n\n{described(size)}; "
+        f"{lengths}; median (range) over seeds. Memorised, generalised: first "
         f"recorded step with {LEVEL:.0%} train or test accuracy. The dotted line is the norm at "
         "the start.\n\n"
     ) + table(
@@ -101,7 +127,7 @@ def main(options: Options) -> None:
     )  # fmt: skip
     results = {
         "provenance": about("figure7_transformer", SEED),
-        "size": SIZES[options.scale]._asdict(),
+        "size": SIZES[size]._asdict(),
         "alpha": ALPHA,
         "steps": STEPS[options.scale],
         "level": LEVEL,
