@@ -12,6 +12,8 @@ from scripts import written
 from glassgrok.claims import AGREES, DIFFERS, OPEN
 from glassgrok.landscape import Landscape, Umbrella
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):

@@ -24,6 +24,8 @@ from glassgrok.engine.flat import flatten
 from glassgrok.engine.run import Stopped, finished, run
 from glassgrok.landscape import Landscape
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):

@@ -85,21 +85,21 @@ def test_random_points_that_are_not_finite_are_left_out():
     begun = sweep.begin(apparatus, np.array([[0.0], [1.0]]), KEY)
     assert (begun.walkers.position[..., 0] > -0.5).all()
     with pytest.raises(ValueError, match="random points of the domain"):
-        gg.umbrella(off_where(lambda y: y - 0.6), GRID, SMALL, KEY)
+        gg.umbrella(off_where(lambda y: y - 0.6), GRID, SMALL, KEY, devices=1)
 
 
 def test_an_extra_that_is_not_finite_is_no_lost_walker():
     system = replace(
         WELL, observe=lambda x: (*WELL.observe(x), {"e": jnp.log(jnp.maximum(x[0], 0))})
     )
-    found = gg.umbrella(system, GRID, SMALL, KEY)
+    found = gg.umbrella(system, GRID, SMALL, KEY, devices=1)
     assert found.umbrella.rescued == 0
     assert np.isfinite(found.entropy).all()
 
 
 def test_trained_starts_have_groups_of_their_own():
     starts = {"low": np.full(10, 0.05, np.float32)}
-    found = gg.umbrella(WELL, GRID, replace(SMALL, witnesses=3), KEY, starts)
+    found = gg.umbrella(WELL, GRID, replace(SMALL, witnesses=3), KEY, starts, devices=1)
     assert found.starts == ("random",) * 4
     assert found.groups.shape == (4, 9)
     assert np.isfinite(found.fraction(-1.0)).all()
@@ -113,8 +113,8 @@ def test_trained_starts_have_groups_of_their_own():
 
 
 def test_copies_are_more_walkers_of_the_same_groups():
-    one = gg.umbrella(WELL, GRID, SMALL, KEY)
-    three = gg.umbrella(WELL, GRID, replace(SMALL, copies=3), KEY)
+    one = gg.umbrella(WELL, GRID, SMALL, KEY, devices=1)
+    three = gg.umbrella(WELL, GRID, replace(SMALL, copies=3), KEY, devices=1)
     assert three.groups.shape == one.groups.shape == (4, 9)
     assert three.visits.sum() > 2 * one.visits.sum()
     off = (three.entropy - one.entropy) / np.hypot(three.entropy_error, one.entropy_error)
@@ -226,7 +226,7 @@ def test_a_sum_of_two_restraints_is_one():
 
 def test_walkers_that_do_not_arrive_are_told_of():
     with pytest.raises(ValueError, match=r"3 rungs have brought .* not below -2, where the grid"):
-        gg.umbrella(WELL, GRID, replace(SMALL, rungs=3), KEY)
+        gg.umbrella(WELL, GRID, replace(SMALL, rungs=3), KEY, devices=1)
 
 
 @pytest.mark.parametrize(
@@ -262,9 +262,9 @@ def test_the_first_rung_is_worth_a_third_of_the_draws():
 def test_free_space_and_a_grid_above_random_points_are_refused():
     free = replace(WELL, domain=gg.Free())
     with pytest.raises(ValueError, match="no uniform measure"):
-        gg.umbrella(free, GRID, SMALL, KEY)
+        gg.umbrella(free, GRID, SMALL, KEY, devices=1)
     with pytest.raises(ValueError, match="lie below the grid already"):
-        gg.umbrella(WELL, gg.Grid(gg.Axis("u", 2.0, 3.0, 4)), SMALL, KEY)
+        gg.umbrella(WELL, gg.Grid(gg.Axis("u", 2.0, 3.0, 4)), SMALL, KEY, devices=1)
 
 
 def test_windows_that_hardly_overlap_are_refused():
@@ -275,7 +275,7 @@ def test_windows_that_hardly_overlap_are_refused():
         gg.Box(1.0),
     )
     with pytest.raises(FloatingPointError, match="hardly overlap"):
-        gg.umbrella(system, gg.Grid(gg.Axis("u", 1.0, 4.5, 9)), wide, KEY)
+        gg.umbrella(system, gg.Grid(gg.Axis("u", 1.0, 4.5, 9)), wide, KEY, devices=1)
 
 
 def test_the_stiffness_that_holds_two_phases_alike():
