@@ -52,7 +52,7 @@ PAPERS = {
     ),
     "omnigrok": (
         Step("figure2_teacher_student.py", "figure2_teacher_student", (0.5, 21, 8)),
-        Step("figure3_mnist.py", "figure3_mnist", (0.5, 10, 90)),
+        Step("figure3_mnist.py", "figure3_mnist", (0.5, 15, 90)),
         Step("figure3_grokking.py", "figure3_grokking", (0.3, 8, 8)),
         Step("figure3_sizes.py", "figure3_sizes", (0.3, 8, 100)),
         Step("figure8_messiness.py", "figure8_messiness", (0.3, 6, 40), whole=True),

@@ -55,7 +55,7 @@ SIZES = {
     "paper": tuple(int(n) for n in _ALL),
 }
 SLICES = {"quick": (30, 120), "cpu": (193, 7196), "paper": (193, 7196)}
-SEEDS = {"quick": 2, "cpu": 1, "paper": 5}  # of the slices; the map has the first alone
+SEEDS = {"quick": 2, "cpu": 3, "paper": 5}  # of the slices; the map has the first alone
 
 
 def landscapes(options: Options, task) -> Iterator[tuple[xr.Dataset, xr.Dataset]]:
