@@ -74,7 +74,8 @@ def test_shapes_and_the_critical_share():
 
 def copy(memorised, generalised, peak=1.3, at=100, end=0.7):
     return {"memorised": memorised, "generalised": generalised, "norm_start": 10.0,
-            "norm_peak": 10 * peak, "peak_step": at, "norm_end": 10 * end}  # fmt: skip
+            "norm_peak": 10 * peak, "peak_step": at, "norm_end": 10 * end,
+            "test_accuracy": 0.9}  # fmt: skip
 
 
 def test_judges_tell_agreement_from_disagreement():

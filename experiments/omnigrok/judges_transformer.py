@@ -47,7 +47,9 @@ def _delay(copies: list[dict]) -> list[float | None]:
 
 def _held(found):
     free, held = (_delay(found["cases"][case]["copies"]) for case in CASES)
+    last = spread([c["test_accuracy"] for c in found["cases"][CASES[1]]["copies"]])
     told = f"steps to generalise over steps to memorise: held {spread(held)}, free {spread(free)}"
+    told += f"; held, the test accuracy ends at {last}"
     if None in free + held:
         return told, OPEN
     return told, verdict(max(held) < 2 and np.median(held) < np.median(free) / 2)
