@@ -129,7 +129,8 @@ def test_train_then_overwrite(here, capsys):
     assert "steps: 200" in Path("a/config.yaml").read_text()
 
 
-def test_bench(here, capsys):
+@pytest.mark.slow  # a minute of compiling; tests/sampling/test_timing.py times the same parts
+def test_bench(here):
     few = ["--sampler.walkers", "8", "--sampler.tile", "1"]  # no other tile is possible
     words = ["bench", "tiny.yaml", "--rounds", "1", "--tiles", "--json", "numbers.json", *few]
     code, told, err = done(*words)
@@ -141,6 +142,9 @@ def test_bench(here, capsys):
     assert numbers["sampling"]["walker_steps_per_second"] > 0
     assert sum(numbers["sampling"]["shares"].values()) == pytest.approx(1)
     assert {p.name for p in Path().iterdir()} == {"tiny.yaml", "numbers.json"}
+
+
+def test_mistakes_of_bench(here, capsys):
     assert cli.main(["bench", "tiny.yaml", "--rounds", "0"]) == 2
     assert "rounds must be at least 1" in capsys.readouterr().err
     windows = Path("tiny.yaml").read_text() + "umbrella: {groups: 4}\n"

@@ -148,6 +148,7 @@ def test_killed_stopped_and_resumed_by_other_numbers_of_processes(whole, file, t
     assert differing(whole, folder) == []
 
 
+@pytest.mark.slow  # most of a minute; that the first ends where another dies is tested above
 @pytest.mark.timeout(600)
 def test_the_others_end_where_the_first_dies(file, together, tmp_path):
     folder = tmp_path / "run"
