@@ -11,20 +11,18 @@ os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false"  # as in a run
 )
 # Most of the time of the tests is that of compiling, and they compile the same programs again and
-# again, in the workers of pytest and in the processes that tests start: all share what is kept in
-# one folder, which the first of them makes and removes.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="glassgrok-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+# again, and so do the processes that they start: each program is kept, for as long as this process
+# lives. Workers do not share a folder: JAX writes to it without a lock, or with one that makes it
+# read all of the folder at each program.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="glassgrok-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# JAX locks a folder of limited size alone; without, one may read what another has half written.
-os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**34)
 
 import jax
 import matplotlib
 import pytest
 
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
