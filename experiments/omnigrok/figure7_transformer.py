@@ -36,24 +36,20 @@ CASES = ("free, decay 1", f"held at α = {ALPHA}")
 
 def config_of(options: Options, case: str) -> gg.TrainingConfig:
     """How a case is trained; the authors have no warm-up here."""
-    how = {
-        "steps": STEPS[options.scale],
-        "warmup": 0,
-        "learning_rate": SIZES[SIZE[options.scale]].rate,
-    }
-    how["seeds"] = options.copies
+    size, steps, seeds = SIZE[options.scale], STEPS[options.scale], options.copies
+    how = {"steps": steps, "warmup": 0, "learning_rate": SIZES[size].rate, "seeds": seeds}
     if case == CASES[0]:
         return gg.TrainingConfig(weight_decay=1.0, **how)
-    norm = ALPHA * initial_norm(model_of(SIZE[options.scale]))
+    norm = ALPHA * initial_norm(model_of(size))
     return gg.TrainingConfig(weight_decay=0.0, norm=norm, **how)
 
 
-def long_enough(scale: str) -> Callable[[xr.Dataset], bool]:
-    """Of the last step, whether all copies generalised long ago; at the scale cpu alone."""
+def long_enough() -> Callable[[xr.Dataset], bool]:
+    """Given the last step, whether all copies generalised long ago."""
     first = []
 
     def done(last: xr.Dataset) -> bool:
-        if scale == "cpu" and float(last["test_accuracy"].min()) >= LEVEL:
+        if float(last["test_accuracy"].min()) >= LEVEL:
             first.append(int(last["step"]))
         return bool(first) and int(last["step"]) >= (1 + MORE) * first[0]
 
@@ -106,13 +102,11 @@ def main(options: Options) -> None:
     """Train both cases, draw and write."""
     began, size = time.perf_counter(), SIZE[options.scale]
     model, task = model_of(size), task_of(size)
-    histories = {}
+    histories, lengths = {}, f"{STEPS[options.scale]:,} steps"
     for case in CASES:
-        histories[case] = trained(
-            model, task, config_of(options, case), case, long_enough(options.scale)
-        )
+        ends = {"done": long_enough()} if options.scale == "cpu" else {}
+        histories[case] = trained(model, task, config_of(options, case), case, **ends)
     found = {case: measured(history) for case, history in histories.items()}
-    lengths = f"{STEPS[options.scale]:,} steps"
     if options.scale == "cpu":
         lengths += f" at most, and {MORE:.0%} more than it took to generalise"
     text = (

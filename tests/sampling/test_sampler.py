@@ -15,6 +15,8 @@ from glassgrok.sampling.sampler import (
     initialise,
 )
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 GROUPS = 16
 KEY = jax.random.key(0)
 WELL = gg.Grid(gg.Axis("u", -2.0, 1.2, 32))
@@ -36,16 +38,14 @@ def test_sample_is_the_loop():
     """gg.sample is what the tests here step through, bit for bit."""
     system, grid = well(2), gg.Grid(gg.Axis("u", -2.0, -0.5, 6))
     config = configured(steps=600, dt=0.05, ladder_steps=0, f0=1.0, wall=1.0)
-    program = build(system, grid, config, KEY, devices=1)
+    program = build(system, grid, config, KEY)
     state = initialise(program, system, KEY)
     reports = []
     while not finished(state):
         state, report = advance(program, state)
         reports.append(report)
     seen = []
-    found = gg.sample(
-        system, grid, config, KEY, on_block=lambda _, report: seen.append(report), devices=1
-    )
+    found = gg.sample(system, grid, config, KEY, on_block=lambda state, report: seen.append(report))
     np.testing.assert_array_equal(found.entropy, current_landscape(program, state).entropy)
     np.testing.assert_array_equal(found.groups, current_landscape(program, state).groups)
     assert seen == reports
@@ -62,7 +62,7 @@ def test_what_was_deposited_is_what_v_grew_by(axes, ladder_steps):
     config = configured(
         steps=2000, walkers=16, tile=1, dt=0.005, ladder_steps=ladder_steps, f0=0.7, wall=1.0
     )
-    program = build(system, grid, config, KEY, devices=1)
+    program = build(system, grid, config, KEY)
     state = initialise(program, system, KEY)
     start, counted, by_hand = None, 0, 0.0
     while not finished(state):
@@ -92,14 +92,14 @@ def test_a_fill_that_was_not_given_time_is_not_converged():
     """The groups agree with one another, and with the truth, but nobody has seen most of S."""
     case = cases(points=1)["well-in-a-box"]
     config = configured(steps=4000, dt=0.02, ladder_steps=0, f0=0.002, wall=1.0)
-    landscape = gg.sample(case.system, case.grid, config, KEY, devices=1)
+    landscape = gg.sample(case.system, case.grid, config, KEY)
     verdict = gg.convergence(landscape)
     assert not landscape.diagnostics.filled
     assert not verdict.converged
     assert any("reachable bins" in reason for reason in verdict.reasons)
     # the same with a fill that has time
     config = configured(steps=30_000, dt=0.02, production=0.7)
-    landscape = gg.sample(case.system, case.grid, config, KEY, devices=1)
+    landscape = gg.sample(case.system, case.grid, config, KEY)
     verdict = gg.convergence(landscape)
     assert landscape.diagnostics.filled
     assert verdict.converged, verdict.reasons
@@ -109,7 +109,7 @@ def test_a_step_that_is_too_large_for_the_lowest_loss_is_told():
     """omega dt = 0.66 at the bottom of the well, 0.24 in the middle: hot, and said to be."""
     case = cases(points=1)["free-well"]
     config = configured(steps=20_000, dt=0.04, production=0.7)
-    landscape = gg.sample(case.system, case.grid, config, KEY, devices=1)
+    landscape = gg.sample(case.system, case.grid, config, KEY)
     verdict = gg.convergence(landscape)
     assert not verdict.converged
     assert any("dt" in reason and "lowest" in reason for reason in verdict.reasons), verdict.reasons
@@ -136,7 +136,7 @@ SHORT = {"steps": 4000, "walkers": 16, "tile": 1, "groups": 8, "dt": 0.1, "ladde
 def test_variables_that_cannot_be_sampled(observe, told):
     system = gg.System(lambda key: jnp.zeros(3), observe, gg.Box(1.0))
     with pytest.raises(ValueError, match=told):
-        gg.sample(system, LINE, gg.SamplerConfig(**SHORT), KEY, devices=1)
+        gg.sample(system, LINE, gg.SamplerConfig(**SHORT), KEY)
 
 
 def test_a_grid_that_nobody_reaches():
@@ -155,7 +155,7 @@ def test_a_hard_form_that_is_not_there():
     )
     grid = gg.Grid(gg.Axis("u", 0.0, 1.0, 10), gg.Axis("a", 0.0, 1.0, 5))
     with pytest.raises(ValueError, match=r"System.hard is 'accuracy', but observe returned"):
-        gg.sample(system, grid, gg.SamplerConfig(**SHORT), KEY, devices=1)
+        gg.sample(system, grid, gg.SamplerConfig(**SHORT), KEY)
 
 
 def test_fewer_walkers_than_groups():
@@ -167,7 +167,7 @@ def test_fewer_walkers_than_groups():
 def test_a_box_without_width(wrong):
     system = gg.System(lambda key: jnp.zeros(3), lambda x: (jnp.sum(x),), gg.Box(**wrong))
     with pytest.raises(ValueError, match="half_width must be positive"):
-        gg.sample(system, LINE, gg.SamplerConfig(**SHORT), KEY, devices=1)
+        gg.sample(system, LINE, gg.SamplerConfig(**SHORT), KEY)
 
 
 def test_a_shell_without_radius():
