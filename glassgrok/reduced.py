@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import product
@@ -62,7 +63,8 @@ def reduced_landscape(
     Returns:
         train_loss, test_loss, train_accuracy, test_accuracy at the end, best_... over the measured
         steps (the lowest loss, the highest accuracy, each by itself) and weight_norm at the end,
-        over (scale, size, messiness, seed).
+        over (scale, size, messiness, seed). The attribute `seconds` is the wall time of all tiles,
+        those that the folder held too.
 
     Raises:
         ValueError: as `fit`, or the folder holds another landscape.
@@ -81,9 +83,9 @@ def reduced_landscape(
     columns = dict(zip(axes, (np.array(c) for c in zip(*grid, strict=True)), strict=True))
     runs = columns | {"learning_rate": learning_rate, "weight_decay": weight_decay}
     width = config.tile or default_tile(model, task, config, runs)
-    known = {}
+    known, seconds = {}, 0.0
     if folder is None:
-        _fill(known, model, task, config, runs, key, on_progress)
+        seconds = _fill(known, model, task, config, runs, key, on_progress)
     else:
         folder = Path(folder)
         with writing(folder):
@@ -91,9 +93,9 @@ def reduced_landscape(
         with lock(folder):
             told = axes | {"learning_rate": learning_rate, "weight_decay": weight_decay}
             _check_folder(folder, _setup(model, task, config, told, width, key))
-            known |= _read(folder)
-            _fill(known, model, task, config, runs, key, on_progress, folder)
-    return _assembled(task, config, axes, known)
+            known, seconds = _read(folder)
+            seconds += _fill(known, model, task, config, runs, key, on_progress, folder)
+    return _assembled(task, config, axes, known).assign_attrs(seconds=round(seconds, 1))
 
 
 def _axis(name: str, values) -> list:
@@ -108,9 +110,9 @@ def _axis(name: str, values) -> list:
     return values
 
 
-def _fill(known: dict, model, task, config, runs, key, on_progress, folder=None) -> None:
-    """Add to `known` (run -> its numbers) what it lacks, and to the folder."""
-    started = set(known)
+def _fill(known: dict, model, task, config, runs, key, on_progress, folder=None) -> float:
+    """Add to `known` (run -> its numbers) what it lacks, and to the folder; the seconds it took."""
+    started, began, last = set(known), time.monotonic(), time.monotonic()
 
     def skip(tile):
         return set(tile.tolist()) <= started
@@ -118,12 +120,15 @@ def _fill(known: dict, model, task, config, runs, key, on_progress, folder=None)
     for place, rows, _ in fit_tiles(model, task, config, runs, key, on_progress, skip):
         found = _numbers(rows)
         if folder is not None:
-            part = xr.Dataset({n: ("run", v) for n, v in found.items()}, {"run": place})
+            now = time.monotonic()
+            took, last = {"seconds": now - last}, now
+            part = xr.Dataset({n: ("run", v) for n, v in found.items()}, {"run": place}, took)
             replace_with(
                 folder / f"runs_{place[0]:06d}.nc",
                 lambda partial, part=part: part.to_netcdf(partial, engine="h5netcdf"),
             )
         known |= _by_run(place, found)
+    return time.monotonic() - began
 
 
 def _numbers(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -140,14 +145,15 @@ def _by_run(place, found: dict) -> dict[int, dict]:
     return {int(r): {n: v[i] for n, v in found.items()} for i, r in enumerate(place)}
 
 
-def _read(folder: Path) -> dict[int, dict]:
-    """What finished tiles left."""
-    known = {}
+def _read(folder: Path) -> tuple[dict[int, dict], float]:
+    """What finished tiles left, and the seconds they took."""
+    known, seconds = {}, 0.0
     for path in sorted(folder.glob("runs_*.nc")):
         with xr.open_dataset(path, engine="h5netcdf") as part:
             part.load()
         known |= _by_run(part["run"].values, {n: v.values for n, v in part.items()})
-    return known
+        seconds += float(part.attrs["seconds"])
+    return known, seconds
 
 
 def _setup(model, task: Supervised, config: FitConfig, axes: dict, width: int, key) -> dict:

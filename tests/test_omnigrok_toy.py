@@ -13,6 +13,7 @@ import pytest
 import toy_addition
 import toy_paths
 import xarray as xr
+from omnigrok import Options
 
 from glassgrok.claims import AGREES, DIFFERS, OPEN
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("promotion")
 
 
 def test_map_and_trajectory(tmp_path):
-    options = toy_addition.Options("quick", out=tmp_path)
+    options = Options("quick", out=tmp_path)
     with pytest.raises(ValueError, match=r"figure6_toy.json is not there; run figure6_toy.py"):
         figure6_trajectory.main(options)
     figure6_toy.main(options)
@@ -39,7 +40,7 @@ def test_map_and_trajectory(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
         assert "nan" not in (tmp_path / f"{name}.md").read_text()
     with pytest.raises(ValueError, match="is of the scale quick, not cpu"):
-        figure6_trajectory.main(toy_addition.Options("cpu", out=tmp_path))
+        figure6_trajectory.main(Options("cpu", out=tmp_path))
     for claim in judges_toy.CLAIMS:
         told, word = claim.judge(*(json.loads((tmp_path / f"{s}.json").read_text())
                                    for s in claim.sources))  # fmt: skip
@@ -62,6 +63,25 @@ def test_the_wall_of_a_known_loss():
     assert wall["test_at_foot"] == pytest.approx(np.exp(-4), rel=1e-6)
     none = figure6_toy.lean(found.assign(train_loss=found["train_loss"] * 0 + 1))
     assert none["foot"] is None
+
+
+def test_a_rise_is_told_from_noise():
+    alphas, m, draw = np.geomspace(1, 8, 10), np.linspace(0, 0.2, 9), np.random.default_rng(0)
+    axes = {"scale": alphas, "messiness": m, "seed": [0, 1, 2]}
+
+    def rises(logs, seeds=3):
+        found = xr.Dataset({"train_loss": (tuple(axes), np.exp(logs))}, axes)
+        return figure6_toy.rises(found.isel(seed=slice(seeds)))
+
+    logs = 0.2 * draw.normal(size=(10, 9, 3))
+    assert not rises(logs)
+    assert rises(logs, seeds=1)  # one seed has no error to judge by
+    logs[5:, 4] += 1.5
+    ((at, low, high, by, error),) = rises(logs)
+    assert (at, low, high) == (m[4], alphas[4], alphas[5])
+    assert abs(by - 1.5) < 5 * error
+    assert error == pytest.approx(0.2 * np.sqrt(2 / 3), rel=0.2)
+    assert not rises(logs - 10)  # all fit
 
 
 def test_a_network_moves_by_equation_6():
@@ -93,9 +113,11 @@ def test_judges_tell_agreement_from_disagreement():
     assert judges_toy._connects({"maps": maps})[1] == AGREES
     maps["35"]["test_loss"] = [[0.01, 1.0]]
     assert judges_toy._connects({"maps": maps})[1] == DIFFERS
-    walls = {"45": {"slope": 3.0}, "54": {"slope": 4.0}}
+    walls = {n: {"slope": s, "slopes": [s - 0.1, s, s + 0.1]} for n, s in (("45", 3), ("54", 4))}
     assert judges_toy._leans({"walls": walls})[1] == AGREES
-    walls["54"]["slope"] = 2.0
+    walls["54"]["slopes"] = [1.0, 4.0, 7.0]
+    assert judges_toy._leans({"walls": walls})[1] == OPEN
+    walls["54"] = {"slope": 2.0, "slopes": [2.0]}
     assert judges_toy._leans({"walls": walls})[1] == DIFFERS
     walls["54"]["slope"] = None
     assert judges_toy._leans({"walls": walls})[1] == OPEN

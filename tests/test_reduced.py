@@ -93,7 +93,14 @@ def test_it_goes_on_where_it_was(found, tmp_path):
     xr.testing.assert_equal(again, found)
     assert [path.stat().st_mtime_ns for path in there] == times
     assert told[-1].total == 400 * (12 - 4 * len(there))
-    assert landscape(folder=folder, on_progress=pytest.fail).equals(found)
+    done = landscape(folder=folder, on_progress=pytest.fail)
+    assert done.equals(found)
+    assert done.attrs["seconds"] == pytest.approx(_seconds(folder), abs=0.2)
+    assert done.attrs["seconds"] == pytest.approx(again.attrs["seconds"], abs=0.5)
+
+
+def _seconds(folder):
+    return sum(xr.open_dataset(p).attrs["seconds"] for p in folder.glob("runs_*.nc"))
 
 
 def test_another_landscape_in_the_folder_is_refused(tmp_path):

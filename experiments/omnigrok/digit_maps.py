@@ -111,11 +111,6 @@ def critical_size(sizes, scales, error: np.ndarray, level: float) -> dict | None
     return {"size": float(size), "alpha": float(where[i])}
 
 
-def plus_minus(value: float, error: float) -> str:
-    """A number with its error, where there are seeds to tell it."""
-    return f"{value:.2f}" + ("" if error is None or np.isnan(error) else f" ± {error:.2f}")
-
-
 def heat(place, x, y, values: np.ndarray, title: str, levels=LEVELS, **how):
     """A map with x along and y up, and contours with their numbers.
 

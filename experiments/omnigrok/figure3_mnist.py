@@ -8,7 +8,6 @@ run, as they plot it. Finished runs are kept in OUT/figure3_mnist.runs, and the 
 from them; the folder may be removed once all is done.
 """
 
-import time
 from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
@@ -23,12 +22,11 @@ from digit_maps import (
     heat,
     mean_error,
     minimised,
-    plus_minus,
     zone,
     zone_in_words,
 )
 from digits import SEED, Options, run, task_of
-from omnigrok import rounded, test_curve, train_curve
+from omnigrok import plus_minus, rounded, test_curve, train_curve
 
 import glassgrok as gg
 from glassgrok.experiment import about, table, write
@@ -58,18 +56,20 @@ SLICES = {"quick": (30, 120), "cpu": (193, 7196), "paper": (193, 7196)}
 SEEDS = {"quick": 2, "cpu": 3, "paper": 5}  # of the slices; the map has the first alone
 
 
-def landscapes(options: Options, task) -> Iterator[tuple[xr.Dataset, xr.Dataset]]:
-    """The map, and its slices with more and more seeds."""
+def landscapes(options: Options, task) -> Iterator[tuple[xr.Dataset, xr.Dataset, float]]:
+    """The map, its slices with more and more seeds, and the seconds that they took."""
     config, alphas, sizes = (part[options.scale] for part in (CONFIG, ALPHAS, SIZES))
     whole = minimised(options, NAME, task, config, {"scales": alphas, "sizes": sizes})
     few = list(SLICES[options.scale])
     slices = whole.sel(size=few)
-    yield whole, slices
+    seconds = whole.attrs["seconds"]
+    yield whole, slices, seconds
     for seed in range(1, SEEDS[options.scale]):
         axes = {"scales": alphas, "sizes": few}
         more = minimised(options, f"{NAME}_{seed}", task, config, axes, key=SEED + seed)
         slices = xr.concat([slices, more.assign_coords(seed=[seed])], "seed")
-        yield whole, slices
+        seconds += more.attrs["seconds"]
+        yield whole, slices, seconds
 
 
 def of_slice(found: xr.Dataset) -> dict:
@@ -189,9 +189,8 @@ def finish(options: Options, whole: xr.Dataset, slices: xr.Dataset, seconds: flo
 
 def main(options: Options) -> None:
     """Minimise what is not there yet; draw and write after the map, and after each further seed."""
-    began, task = time.perf_counter(), task_of(options)
-    for whole, slices in landscapes(options, task):
-        finish(options, whole, slices, time.perf_counter() - began)
+    for whole, slices, seconds in landscapes(options, task_of(options)):
+        finish(options, whole, slices, seconds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Figure 6a, b, d and e of Liu et al. (2023): toy addition over weight norm and messiness.
 
-    python experiments/omnigrok/figure6_toy.py [--scale quick | cpu | paper]
+    python experiments/omnigrok/figure6_toy.py [--scale quick | cpu | paper] [--seeds N]
 
 Reduced train and test loss of a decoder of sums of two digits' representations, 45 of 55 pairs;
 and the wall, the contour of the train loss, for 25, 35, 45 and 54 pairs. Adam is projected on the
@@ -8,20 +8,18 @@ sphere: without, as in the authors' code, it does not rest at the lowest loss of
 What is fitted is kept in OUT/figure6_toy.runs, and the same call goes on from there.
 """
 
-import time
-
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
-from omnigrok import rounded
+from omnigrok import SMALL, Options, plus_minus, rounded
+from scipy import stats
 from toy_addition import (
     MAIN,
     MAP,
     SEED,
     SIZES,
-    Options,
     fit_config,
     initial_norm,
     landscape,
@@ -31,6 +29,7 @@ from toy_addition import (
 from toy_paths import LEARNED
 
 import glassgrok as gg
+from glassgrok.analysis.reduced_flow import LOWEST
 from glassgrok.experiment import about, command, table, write
 
 WALL = 0.02  # train loss of the contours in Figure 6e
@@ -52,13 +51,54 @@ def crossing(found: xr.Dataset, level: float = WALL) -> np.ndarray:
     return np.array(places)
 
 
+def over_seeds(found: xr.Dataset) -> xr.Dataset:
+    """The geometric mean of the losses, and the mean of the accuracies."""
+    return xr.Dataset(
+        {
+            name: np.exp(np.log(found[name] + LOWEST).mean("seed"))
+            if name.endswith("loss")
+            else found[name].mean("seed")
+            for name in VALUES
+        }
+    )
+
+
+def rises(found: xr.Dataset) -> list[list[float]]:
+    """Where the reduced train loss rises with alpha: [m, from alpha, to, in ln loss, its error].
+
+    Above the wall, below which all are taken for equal. The error is one for all steps of the map,
+    since two or three seeds cannot tell that of each; a step is a rise where it is above 0.05 and a
+    one-sided t-test finds it so at 5 % for all together.
+    """
+    losses = found["train_loss"].transpose("scale", "messiness", "seed").values
+    steps = np.diff(np.log(np.maximum(losses, WALL)), axis=0)
+    mean, seeds = steps.mean(-1), steps.shape[-1]
+    above = (steps != 0).any(-1)
+    count, error, least = int(above.sum()), np.nan, SMALL
+    if seeds > 1 and count:
+        error = float(np.sqrt(steps.var(-1, ddof=1)[above].mean() / seeds))
+        least = max(SMALL, error * stats.t.isf(0.05 / count, count * (seeds - 1)))
+    alphas, m = found["scale"].values, found["messiness"].values
+    return [
+        [float(m[k]), float(alphas[i]), float(alphas[i + 1]), float(mean[i, k]), error]
+        for i, k in np.argwhere(mean > least)
+    ]
+
+
+def leaning(found: xr.Dataset) -> dict:
+    """`lean` of the losses over all seeds, and its foot and slope of each seed."""
+    each = [lean(found.isel(seed=i)) for i in range(found.sizes["seed"])]
+    feet, slopes = ([one[name] for one in each] for name in ("foot", "slope"))
+    return lean(over_seeds(found)) | {"feet": feet, "slopes": slopes}
+
+
 def lean(found: xr.Dataset) -> dict:
     """How the wall of one train size lies: its foot, tan θ = dm / d ln w, the test loss there."""
     m, places = found["messiness"].values, crossing(found)
     there = np.isfinite(places)
     told = {"messiness": m[there].tolist(), "alpha": np.exp(places[there]).tolist()}
     if there.sum() < 3:
-        return told | {"foot": None, "tan_theta": None, "test_at_foot": None}
+        return told | dict.fromkeys(("foot", "tan_theta", "slope", "test_at_foot"))
     slope, foot = np.polyfit(m[there], places[there], 1)
     clean = found["test_loss"].isel(messiness=0)
     at = np.interp(foot, np.log(found["scale"]), np.log(np.maximum(clean, 1e-8)))
@@ -78,14 +118,17 @@ def unprojected(options: Options, found: xr.Dataset) -> dict:
         SIZES[options.scale].alphas,
         [MAIN],
         [0.0],
+        options.copies,
         config=fit_config(options.scale, tangent=False),
         key=jax.random.key(SEED),
         folder=options.out / f"{MAP}.runs" / f"{options.scale}_unprojected",
         learning_rate=1e-2,
     )
-    both = {"projected": found["train_loss"].sel(messiness=0), "as_published": plain["train_loss"]}
-    return {name: rounded(b.values.ravel()) for name, b in both.items()} | {
-        "alpha": list(SIZES[options.scale].alphas)
+    both = {"projected": found.sel(messiness=0), "as_published": plain}
+    losses = {name: over_seeds(of)["train_loss"] for name, of in both.items()}
+    return {name: rounded(loss.values.ravel()) for name, loss in losses.items()} | {
+        "alpha": list(SIZES[options.scale].alphas),
+        "seconds": plain.attrs["seconds"],
     }
 
 
@@ -138,32 +181,44 @@ def _arrows(page, place, found: xr.Dataset) -> None:
 def line(size: int, found: xr.Dataset, wall: dict) -> list:
     """A row of the table."""
     lowest = found["test_loss"].isel(messiness=0)
-    foot = "none" if wall["foot"] is None else f"{wall['foot']:.2f}"
     tangent = wall["tan_theta"]
     return [
         size,
-        foot,
-        "none" if wall["foot"] is None else f"{wall.get('slope'):.2f}",
+        _of_seeds(wall["feet"]),
+        _of_seeds(wall["slopes"]),
         "none" if tangent is None else f"{tangent:.3f}",
         f"{float(lowest.min()):.2g} at α = {float(found['scale'][lowest.values.argmin()]):.2g}",
         f"{float(found['test_loss'].isel(messiness=-1).min()):.2g}",
     ]
 
 
+def _of_seeds(values: list[float | None]) -> str:
+    """Their mean and its standard error."""
+    known = np.array([v for v in values if v is not None])
+    if not len(known):
+        return "none"
+    error = known.std(ddof=1) / len(known) ** 0.5 if len(known) > 1 else None
+    return plus_minus(known.mean(), error)
+
+
 def main(options: Options) -> None:
     """Fit all sizes, draw and write."""
-    began, maps = time.perf_counter(), {}
+    maps = {}
     for size in sorted(SIZES[options.scale].sizes, key=lambda s: s != MAIN):
         maps[size] = landscape(options, size)
     maps = dict(sorted(maps.items()))
-    walls = {size: lean(found) for size, found in maps.items()}
+    walls = {size: leaning(found) for size, found in maps.items()}
+    plain, rising = unprojected(options, maps[MAIN]), rises(maps[MAIN])
+    seconds = sum(found.attrs["seconds"] for found in maps.values()) + plain.pop("seconds")
+    maps = {size: over_seeds(found) for size, found in maps.items()}
     of = SIZES[options.scale]
     text = (
         f"# Toy addition over weight norm and messiness\n\nTen digits, 55 pairs, decoder "
         f"2-{of.width}-{of.width}-30, Adam projected on the sphere, {of.steps:,} full-batch steps, "
-        f"one seed. Wall: contour of the train loss {WALL}, a straight line fitted to ln α over m "
-        "(slope; tan θ is one over it). Test loss at m = 0, and at the largest m, where it is "
-        "lowest over the norm.\n\n"
+        f"{options.copies} seeds. Wall: contour of the train loss {WALL}, a straight line fitted "
+        "to ln α over m (slope, with its error over seeds; tan θ is one over that of the losses "
+        "over all seeds). Losses are geometric means over seeds. Test loss at m = 0, and at the "
+        "largest m, where it is lowest over the norm.\n\n"
     ) + table(
         ["pairs that train", "foot of the wall, α at m = 0", "slope d ln α / dm", "tan θ",
          "lowest test loss at m = 0", "lowest test loss at the largest m"],
@@ -171,13 +226,15 @@ def main(options: Options) -> None:
     )  # fmt: skip
     results = {
         "provenance": about(MAP, SEED),
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
+        "seeds": options.copies,
         "width": of.width,
         "steps": of.steps,
         "initial_norm": initial_norm(options.scale),
         "wall_at": WALL,
         "walls": walls,
-        "unprojected": unprojected(options, maps[MAIN]),
+        "rises": rising,
+        "unprojected": plain,
         "maps": {
             size: {
                 "alpha": found["scale"].values.tolist(),

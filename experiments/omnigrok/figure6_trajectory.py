@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 from figure6_toy import WALL
 from matplotlib.colors import LogNorm
-from omnigrok import rounded
-from toy_addition import MAIN, SEED, SIZES, Options, kept, surface_of
+from omnigrok import Options, rounded
+from toy_addition import MAIN, SEED, SIZES, kept, surface_of
 from toy_paths import (
     ADAMW_STEPS,
     FROM_C,

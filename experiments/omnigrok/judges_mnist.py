@@ -1,12 +1,12 @@
 """The claims of Liu et al. (2023) on MNIST, for the report on the paper."""
 
 import numpy as np
-from digit_maps import plus_minus, zone
+from digit_maps import zone
 from digits import reached
 from figure3_grokking import GENERALISED, MEMORISED
 from figure12_mnist_cross_entropy import late, plateau
 from judges_teacher import rises_told
-from omnigrok import as_inverse
+from omnigrok import as_inverse, plus_minus
 
 from glassgrok.claims import OPEN, Claim, there, verdict
 from glassgrok.experiment import spread

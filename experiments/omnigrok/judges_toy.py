@@ -3,7 +3,7 @@
 import numpy as np
 from figure6_toy import WALL
 from figure6_trajectory import NAME
-from omnigrok import as_inverse, power
+from omnigrok import as_inverse, plus_minus, power
 from scipy import stats
 from toy_addition import MAIN, MAP
 from toy_paths import LEARNED
@@ -22,14 +22,13 @@ def _map(found: dict, name: str, size: int = MAIN) -> np.ndarray:
 
 
 def _is_l(found):
-    grid, steps = found["maps"][str(MAIN)], np.maximum(_map(found, "train_loss"), WALL)
-    rises = steps[1:] / steps[:-1]
-    i, k = np.unravel_index(rises.argmax(), rises.shape)
-    told = f"above {WALL} it rises most by a factor {rises.max():.2f}"
-    if rises.max() > 1:
-        alpha = grid["alpha"]
-        told += f", from α = {alpha[i]:.2g} to {alpha[i + 1]:.2g} at m = {grid['messiness'][k]:g}"
-    return told, verdict(rises.max() < 1.05)
+    rises = sorted(found["rises"], key=lambda rise: -rise[3])
+    told = f"above {WALL} it rises in {len(rises)} steps of the map"
+    if rises:
+        m, low, high, by, error = rises[0]
+        told += f", most from α = {low:.2g} to {high:.2g} at m = {m:g}: ln by "
+        told += plus_minus(by, error)
+    return told, verdict(not rises)
 
 
 def _depends(found):
@@ -62,13 +61,19 @@ def _critical_norm(found):
 
 
 def _leans(found):
-    slopes = {int(size): wall.get("slope") for size, wall in found["walls"].items()}
-    told = ", ".join(
-        f"{n}: {'none' if s is None else f'{1 / s:.3f}'}" for n, s in sorted(slopes.items())
-    )
-    if slopes.get(54) is None or slopes.get(MAIN) is None:
-        return f"tan θ by pairs that train: {told}", OPEN
-    return f"tan θ by pairs that train: {told}", verdict(slopes[54] > slopes[MAIN] > 0)
+    walls = {int(size): wall for size, wall in found["walls"].items()}
+    slopes = sorted((n, wall["slope"]) for n, wall in walls.items())
+    told = ", ".join(f"{n}: {'none' if s is None else f'{1 / s:.3f}'}" for n, s in slopes)
+    told = f"tan θ by pairs that train: {told}"
+    if 54 not in walls or any(walls[n]["slope"] is None for n in (MAIN, 54)):
+        return told, OPEN
+    more, fewer = ([s for s in walls[n]["slopes"] if s is not None] for n in (54, MAIN))
+    if min(len(more), len(fewer)) > 1:
+        p = stats.ttest_ind(more, fewer, equal_var=False).pvalue
+        told += f"; of seeds, one over it differs with p = {p:.2g}"
+        if p > 0.05:
+            return told, OPEN
+    return told, verdict(walls[54]["slope"] > walls[MAIN]["slope"] > 0)
 
 
 def _connects(found):

@@ -66,6 +66,11 @@ def _mean_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / n**0.5) if n > 1 else float("nan")
 
 
+def plus_minus(value: float, error: float) -> str:
+    """A number with its error, where there are seeds to tell it."""
+    return f"{value:.2f}" + ("" if error is None or np.isnan(error) else f" ± {error:.2f}")
+
+
 def train_curve(scales, losses) -> dict:
     """Whether a reduced train loss is an L: non-increasing in alpha, within the error over seeds.
 

@@ -1,16 +1,15 @@
 """What the figures of toy addition share: sizes, the landscape on disk, its surface."""
 
 import json
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import xarray as xr
-from omnigrok import teller
+from omnigrok import Options, teller
 
 import glassgrok as gg
 from glassgrok.analysis.reduced_flow import Surface, surface
@@ -20,7 +19,7 @@ from glassgrok.tasks import addition
 MAP = "figure6_toy"
 MAIN = 45  # train examples of the map; the path runs on it
 SEED = 0
-NOISE = 0.2  # of ln loss at a point of the map, where a flow would rest
+NOISE = 0.2  # of ln loss at a point of the map of one seed, where a flow would rest
 
 
 class Size(NamedTuple):
@@ -52,19 +51,6 @@ SIZES = {
     "paper": Size(200, 15_000, _in_ratio(0.4, 9, 21), _evenly(0, 0.2, 21), _in_ratio(0.4, 9, 21),
                   _evenly(0, 0.2, 21), (25, 35, MAIN, 54)),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to run.
-
-    Attributes:
-        scale: quick for a tiny decoder in seconds, cpu for one of width 100, paper for 200.
-        out: folder for the numbers, the figure and the table.
-    """
-
-    scale: Literal["quick", "cpu", "paper"] = "cpu"
-    out: Path = Path("figures/omnigrok")
 
 
 def model_of(scale: str) -> MLP:
@@ -104,7 +90,7 @@ def initial_norm(scale: str) -> float:
 
 
 def landscape(options: Options, size: int) -> xr.Dataset:
-    """The reduced losses over (scale, messiness) of one train size, resumable."""
+    """The reduced losses over (scale, messiness, seed) of one train size, resumable."""
     of = SIZES[options.scale]
     main = size == MAIN
     found = gg.reduced_landscape(
@@ -113,13 +99,14 @@ def landscape(options: Options, size: int) -> xr.Dataset:
         of.alphas if main else of.few_alphas,
         [size],
         of.messiness if main else of.few_messiness,
+        options.copies,
         config=fit_config(options.scale),
         key=jax.random.key(SEED),
         folder=options.out / f"{MAP}.runs" / f"{options.scale}_{size}",
         learning_rate=1e-2,
         on_progress=teller(f"N = {size}"),
     )
-    return found.isel(size=0, seed=0)
+    return found.isel(size=0)
 
 
 def kept(out: Path, scale: str) -> dict:
@@ -143,4 +130,4 @@ def surface_of(found: dict) -> Surface:
     axes = {"scale": grid["alpha"], "messiness": grid["messiness"]}
     names = ("train_loss", "test_loss")
     losses = {name: (tuple(axes), np.array(grid[name])) for name in names}
-    return surface(xr.Dataset(losses, axes), found["initial_norm"], NOISE)
+    return surface(xr.Dataset(losses, axes), found["initial_norm"], NOISE / found["seeds"] ** 0.5)
