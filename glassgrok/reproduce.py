@@ -65,7 +65,7 @@ PAPERS = {
         Step("figure12_mnist_cross_entropy.py", "figure12_mnist_cross_entropy", (0.3, 5, 60)),
         Step("figure4_imdb.py", "figure4_imdb", (1, 7, 600)),
         Step("figure5_qm9.py", "figure5_qm9", (1, 12, 30)),
-        Step("figure6_toy.py", "figure6_toy", (0.5, 6, 20), whole=True),
+        Step("figure6_toy.py", "figure6_toy", (0.5, 10, 100), whole=True),
         Step("figure6_trajectory.py", "figure6_trajectory", (0.5, 3, 10)),
         Step(
             "figure7_transformer.py",
