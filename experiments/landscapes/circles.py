@@ -7,7 +7,8 @@ each with windows of its own, and below u = -1 they differ in S by tens of nats,
 A. Here the spectrum of each group's embedding is told beside its S: the share of the variance at
 each frequency (Nanda et al. 2023, section 4.1), and the balance of the two strongest, 0 for one
 circle and 1 for two alike. Whether groups with two circles have more volume is judged by their
-ranks in their runs, against those of any order. Writes circles.json, circles.md and circles.png.
+ranks in their runs, against those of any order. Writes circles.json, circles.md and circles.png;
+runs of other names that circles.json holds already stay in it.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from glassgrok import config as configs
 from glassgrok.analysis.representation import fourier_shares
 from glassgrok.engine import folder as folders
 from glassgrok.engine.export import window_walkers
-from glassgrok.experiment import about, command, table, write
+from glassgrok.experiment import about, command, known_runs, table, write
 from glassgrok.landscape import Landscape
 
 ROWS = 24  # of the grid whose S is drawn, at most
@@ -217,7 +218,9 @@ def told(found: list[dict]) -> str:
 
 def main(options: Options) -> None:
     """Look at all runs, draw and write."""
-    found = [looked_at(path, options.u) for path in options.runs]
+    new = {path.name: looked_at(path, options.u) for path in options.runs}
+    kept = {run["run"]: run for run in known_runs(options.out, "circles", "cpu")}
+    found = list((kept | new).values())
     page, results = draw(found), {"provenance": about("circles", 0), "runs": found}
     write(options.out, "circles", "cpu", results, page, told(found))
     plt.close(page)

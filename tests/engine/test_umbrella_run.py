@@ -92,6 +92,11 @@ def test_circles_of_each_group_are_told_beside_its_entropy(uninterrupted, tmp_pa
     assert np.sum(run["shares"], axis=1) == pytest.approx(np.ones(4))
     assert text.count("| -0.2 |") == 1
     assert text.count("\n| ") == 2 + 4
+    (tmp_path / "other").symlink_to(uninterrupted)
+    circles.main(circles.Options((tmp_path / "other",), u=-0.2, out=tmp_path))
+    circles.main(circles.Options((uninterrupted,), u=-0.1, out=tmp_path))
+    found, _ = written(tmp_path, "circles", "cpu")
+    assert [(run["run"], run["u"]) for run in found["runs"]] == [("run", -0.1), ("other", -0.2)]
 
 
 def test_two_circles_are_told_from_one():
