@@ -32,7 +32,7 @@ from glassgrok.landscape import Landscape
 ROWS = 24  # of the grid whose S is drawn, at most
 DRAWS = 100_000  # orders that the ranks are compared with
 TWO = 0.3  # balance of two circles, at least: at p = 13 and 80 % groups lie at 0.1 and at 0.5
-MARKERS = "osD^vP*X<>"
+MARKERS = "osD^vP*X<>ph"
 
 
 @dataclass(frozen=True)
