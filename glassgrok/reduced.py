@@ -146,12 +146,21 @@ def _by_run(place, found: dict) -> dict[int, dict]:
 
 
 def _read(folder: Path) -> tuple[dict[int, dict], float]:
-    """What finished tiles left, and the seconds they took."""
+    """What finished tiles left, and the seconds they took.
+
+    Raises:
+        ValueError: another version left them.
+    """
     known, seconds = {}, 0.0
     for path in sorted(folder.glob("runs_*.nc")):
         with xr.open_dataset(path, engine="h5netcdf") as part:
             part.load()
         known |= _by_run(part["run"].values, {n: v.values for n, v in part.items()})
+        if "seconds" not in part.attrs:
+            raise ValueError(
+                f"{path} is of another version of glassgrok, which kept no seconds; remove "
+                f"{folder}, or go on with that version."
+            )
         seconds += float(part.attrs["seconds"])
     return known, seconds
 

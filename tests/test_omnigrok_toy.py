@@ -82,6 +82,9 @@ def test_a_rise_is_told_from_noise():
     assert abs(by - 1.5) < 5 * error
     assert error == pytest.approx(0.2 * np.sqrt(2 / 3), rel=0.2)
     assert not rises(logs - 10)  # all fit
+    logs[5:, 4, 1:] -= 1.5
+    logs[5:, 4, 0] += 3.0
+    assert not rises(logs)  # one seed of three
 
 
 def test_a_network_moves_by_equation_6():

@@ -31,7 +31,7 @@ from glassgrok.landscape import Landscape
 
 ROWS = 24  # of the grid whose S is drawn, at most
 DRAWS = 100_000  # orders that the ranks are compared with
-TWO = 0.3  # balance of two circles, at least: at p = 13 and 80 % groups lie at 0.1 and at 0.5
+TWO = 0.3  # balance of two circles, at least: at p = 13, 80 % most lie near 0.1 or above 0.45
 MARKERS = "osD^vP*X<>ph"
 
 
@@ -117,6 +117,7 @@ def looked_at(path: Path, u: float) -> dict:
     edges = axis.edges[1:][:: max(1, axis.bins // ROWS)]
     return {
         "run": path.name,
+        "provenance": about("circles", 0),
         "modulus": config.task.modulus,
         "train_fraction": config.task.train_fraction,
         "u": float(low),

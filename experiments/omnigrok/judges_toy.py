@@ -23,7 +23,7 @@ def _map(found: dict, name: str, size: int = MAIN) -> np.ndarray:
 
 def _is_l(found):
     rises = sorted(found["rises"], key=lambda rise: -rise[3])
-    told = f"above {WALL} it rises at {len(rises)} places of the map"
+    told = f"places of the map above {WALL} where it rises: {len(rises)}"
     if rises:
         m, low, high, by, error = rises[0]
         told += f", most from α = {low:.2g} to {high:.2g} at m = {m:g}: ln by "
