@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
-from omnigrok import SMALL, Options, plus_minus, rounded
+from omnigrok import SMALL, Options, mean_and_error, plus_minus, rounded
 from scipy import stats
 from toy_addition import (
     MAIN,
@@ -94,20 +94,17 @@ def leaning(found: xr.Dataset) -> dict:
 
 
 def lean(found: xr.Dataset) -> dict:
-    """How the wall of one train size lies: its foot, tan θ = dm / d ln w, the test loss there."""
+    """How the wall of one train size lies: its foot, tan θ = dm / d ln w."""
     m, places = found["messiness"].values, crossing(found)
     there = np.isfinite(places)
     told = {"messiness": m[there].tolist(), "alpha": np.exp(places[there]).tolist()}
     if there.sum() < 3:
-        return told | dict.fromkeys(("foot", "tan_theta", "slope", "test_at_foot"))
+        return told | dict.fromkeys(("foot", "tan_theta", "slope"))
     slope, foot = np.polyfit(m[there], places[there], 1)
-    clean = found["test_loss"].isel(messiness=0)
-    at = np.interp(foot, np.log(found["scale"]), np.log(np.maximum(clean, 1e-8)))
     return told | {
         "foot": float(np.exp(foot)),
         "tan_theta": float(1 / slope) if slope > 0 else None,
         "slope": float(slope),
-        "test_at_foot": float(np.exp(at)),
     }
 
 
@@ -196,10 +193,7 @@ def line(size: int, found: xr.Dataset, wall: dict) -> list:
 def _of_seeds(values: list[float | None]) -> str:
     """Their mean and its standard error."""
     known = np.array([v for v in values if v is not None])
-    if not len(known):
-        return "none"
-    error = known.std(ddof=1) / len(known) ** 0.5 if len(known) > 1 else None
-    return plus_minus(known.mean(), error)
+    return plus_minus(*mean_and_error(known)) if len(known) else "none"
 
 
 def main(options: Options) -> None:

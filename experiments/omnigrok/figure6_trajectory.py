@@ -10,13 +10,16 @@ of the representation are trained by AdamW. Each finished run is added to the JS
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from figure6_toy import WALL
 from matplotlib.colors import LogNorm
-from omnigrok import Options, rounded
+from omnigrok import rounded
 from toy_addition import MAIN, SEED, SIZES, kept, surface_of
 from toy_paths import (
     ADAMW_STEPS,
@@ -43,6 +46,19 @@ KINDS = {
     "κ = 1": lambda w: 1 / w**2,
     "κ = 30": lambda w: 1 / (30 * w**2),
 }
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run.
+
+    Attributes:
+        scale: that of figure6_toy.py.
+        out: folder of its numbers, for those of this script, the figure and the table.
+    """
+
+    scale: Literal["quick", "cpu", "paper"] = "cpu"
+    out: Path = Path("figures/omnigrok")
 
 
 def path_of(found: xr.Dataset) -> dict:

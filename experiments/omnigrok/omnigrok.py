@@ -60,7 +60,7 @@ def _ln(losses) -> np.ndarray:
     return np.log(np.asarray(losses, float) + FLOOR)
 
 
-def _mean_error(values: np.ndarray) -> tuple[float, float]:
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     """Mean over the seeds and its standard error, NaN for one seed."""
     n = len(values)
     return float(values.mean()), float(values.std(ddof=1) / n**0.5) if n > 1 else float("nan")
@@ -90,7 +90,7 @@ def train_curve(scales, losses) -> dict:
     steps = np.diff(logs, axis=0)
     rises = []
     for i, step in enumerate(steps):
-        mean, error = _mean_error(step)
+        mean, error = mean_and_error(step)
         # With one seed there is no error to judge by.
         if mean > SMALL and (len(step) == 1 or _significant(mean, error, len(step), len(steps))):
             rises.append([float(scales[i]), float(scales[i + 1]), mean, error])
@@ -128,8 +128,8 @@ def test_curve(scales, losses) -> dict:
         a, b, _ = np.polyfit(x[i - 1 : i + 2], curve[i - 1 : i + 2], 2)
         vertex = -b / (2 * a) if a > 0 else x[curve.argmin()]
         places.append(np.clip(vertex, x[i - 1], x[i + 1]))
-    place, error = _mean_error(np.array(places))
-    sides = [_mean_error(logs[end] - logs.min(0)) for end in (0, -1)]
+    place, error = mean_and_error(np.array(places))
+    sides = [mean_and_error(logs[end] - logs.min(0)) for end in (0, -1)]
     n = logs.shape[1]
     interior = all(mean > SMALL and (n == 1 or _significant(mean, wide, n)) for mean, wide in sides)
     return {
@@ -175,7 +175,7 @@ def power(decays, steps) -> dict | None:
     slope = (dx @ dy) / (dx @ dx)
     left = count - len(several) - 1
     fit = np.sqrt(np.sum((dy - slope * dx) ** 2) / left / (dx @ dx)) if left else np.nan
-    between = _mean_error(np.array(slopes))[1]
+    between = mean_and_error(np.array(slopes))[1]
     error = np.nanmax([fit, between]) if np.isfinite([fit, between]).any() else np.nan
     return {
         "power": float(-slope),
