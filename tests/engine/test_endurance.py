@@ -224,6 +224,7 @@ def command(stage, numbers, *words, largest=0):
     )
 
 
+@pytest.mark.slow  # five processes; signals are tested in test_run too, full disks in test_folder
 def test_sigterm_twice_sigint_and_a_full_disk(whole, tmp_path):
     folder, file = tmp_path / "run", tmp_path / "run.yaml"
     file.write_text(configs.dump(CONFIG))
