@@ -39,7 +39,8 @@ CLEAR = 2.0  # and in the one that would hold another phase as well
 FAR, TRIES = 1.5, 6  # times `spread` is too far below the rung before; how often that is mended
 RAMP = 24  # parts of the way to a rung, at most; it takes half of its steps
 LEAST = 4  # with fewer W would be noise
-PARTING = (0.8, 0.2)  # of the largest S', after it: between these walkers part into basins
+PARTING = 0.8  # of the largest S', after it: there walkers begin to part into basins
+PARTED = 0.3  # of S' where those that part are held most stiffly, at the far side of a jump
 CERTAIN = 2.0  # standard errors of a change that is not noise
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 
@@ -259,18 +260,19 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tupl
 
 def _crowded(apparatus: Apparatus, laying: Laying, key) -> Laying:
     """More walkers of each group where they part into basins, and no longer."""
-    config, count, slope = apparatus.config, laying.u.shape[1], laying.rungs.slope
-    first, last = PARTING
-    share = slope[np.argmax(slope) :] / slope.max()
-    parted = share.min() < last  # and not once more where noise lifts S' above it again
-    if parted and count > config.sweepers:
+    config, count, rungs = apparatus.config, laying.u.shape[1], laying.rungs
+    crowded = rungs.sweepers > config.sweepers
+    if count > config.sweepers:
+        slope = rungs.slope[crowded]
+        if not crowded.any() or slope[-1] >= PARTED * slope[np.argmax(rungs.stiffness[crowded])]:
+            return laying
         some = slice(config.sweepers)  # any: drawing left them in no order, or else they are alike
         return laying._replace(
             walkers=Walkers(*(array[:, some] for array in laying.walkers)),
             u=laying.u[:, some],
             family=laying.family[:, some],
         )
-    if parted or count > config.sweepers or config.crowd == 1 or share[-1] >= first:
+    if crowded.any() or config.crowd == 1 or rungs.slope[-1] >= PARTING * rungs.slope.max():
         return laying
     # With velocities and noise of their own: there they still forget where they were.
     position = np.tile(laying.walkers.position, (1, config.crowd, 1))

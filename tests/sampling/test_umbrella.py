@@ -162,28 +162,38 @@ def test_walkers_that_were_lost_have_no_offspring_and_no_work():
     assert (np.sort(drawn[:, 1]) == np.arange(6, 12)).all()  # where all were, all go on
 
 
-def crowds(config, slopes):
+def crowds(config, slopes, stiffness=None):
     """How many walkers each of a well's groups has after rungs of such S', and the last laying."""
     apparatus = build(WELL, GRID, config, KEY)
     laying = sweep.begin(apparatus, np.random.default_rng(0).normal(size=(100, 1)), KEY)
     found = []
-    for step, slope in enumerate(slopes):
-        rungs = laying.rungs._replace(slope=np.append(laying.rungs.slope, slope))
+    stiffness = stiffness or [4 * slope for slope in slopes]
+    for step, (slope, stiff) in enumerate(zip(slopes, stiffness, strict=True)):
+        rungs = laying.rungs._replace(
+            slope=np.append(laying.rungs.slope, slope),
+            stiffness=np.append(laying.rungs.stiffness, stiff),
+            sweepers=np.append(laying.rungs.sweepers, laying.u.shape[1]),
+        )
         laying = sweep._crowded(apparatus, laying._replace(rungs=rungs, step=step), KEY)
         found.append(laying.u.shape[1])
     return found, laying
 
 
 CROWD = replace(SMALL, groups=2, rung_steps=400, sweepers=2, crowd=16)
-SLOPES = [5.0, 10, 8.5, 7.5, 9, 3, 1.9, 2.1, 1.5]  # noise lifts the last but one over a fifth
+SLOPES = [5.0, 10, 8.5, 7.5, 8, 3, 2.1, 2.6, 7.9, 1.5]  # noise lifts the last but one
 
 
 def test_there_are_more_walkers_where_the_slope_falls_from_its_peak_and_only_once():
-    config = CROWD
-    assert crowds(config, SLOPES)[0] == [2, 2, 2, 32, 32, 32, 2, 2, 2]
-    assert crowds(config, [10.0, 1.9, 2.1])[0] == [2, 2, 2]  # they have parted on the way
-    assert crowds(config, [10.0, 1.9, 11.0, 8.0])[0] == [2, 2, 2, 32]  # 1.9 was above the peak
-    assert crowds(replace(config, crowd=1), SLOPES)[0] == [2] * 9
+    assert crowds(CROWD, SLOPES)[0] == [2, 2, 2, 32, 32, 32, 2, 2, 2, 2]
+    assert crowds(replace(CROWD, crowd=1), SLOPES)[0] == [2] * 10
+
+
+def test_it_is_the_slope_beyond_a_jump_that_must_fall():
+    slopes = [3300.0, 1600, 850, 600, 540, 500, 300, 200, 150]
+    stiffness = [13e3, 52e3, 160e3, 90e3, 4e3, 400, 240, 160, 120]
+    assert crowds(CROWD, slopes, stiffness)[0] == [2, 32, 32, 32, 32, 32, 32, 2, 2]
+    within_a_rung = [10.0, 1.9, 2.1, 1.8, 0.5, 2.0]
+    assert crowds(CROWD, within_a_rung)[0] == [2, 32, 32, 32, 2, 2]
 
 
 def test_what_is_kept_of_each_walker_stays_its_own():
@@ -192,7 +202,9 @@ def test_what_is_kept_of_each_walker_stays_its_own():
     assert (np.unique(laying.family) == np.arange(4)).all()  # two copies of two
     work, random = np.random.default_rng(0).normal(size=laying.u.shape), np.random.default_rng(1)
     laying = sweep._drawn_again(config, laying, work, random)
-    rungs = laying.rungs._replace(slope=np.array(SLOPES))
+    lowest = {"slope": 1.0, "stiffness": 4.0, "sweepers": 32}
+    rungs = laying.rungs
+    rungs = rungs._replace(**{k: np.append(getattr(rungs, k), v) for k, v in lowest.items()})
     fewer = sweep._crowded(apparatus, laying._replace(rungs=rungs), KEY)
     family = {u: one for u, one in zip(laying.u.ravel(), laying.family.ravel(), strict=True)}
     for now, count in ((laying, 32), (fewer, 2)):
