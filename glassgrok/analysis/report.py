@@ -125,8 +125,10 @@ def describe_coverage(landscape: Landscape) -> list[str]:
         lines.append(
             f"Each group had more of them from u {crowd[0]:.2f} to {crowd[1]:.2f}, where they part."
             if np.isfinite(crowd).all()
-            else "No group ever had more of them: S' fell from its peak within a rung, or never."
+            else "No group ever had more of them: S' never fell from its peak."
         )
+    if lost := landscape.attributes.get("lost_while_laid"):
+        lines.append(f"{lost} became NaN on their way and began again where others were.")
     return lines
 
 

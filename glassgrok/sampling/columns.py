@@ -110,7 +110,7 @@ def spread(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:
     now = _on_the_way(goal, laying.begun, part / ramp)
     now = now._replace(dt=np.full_like(now.dt, _time_step(apparatus, laying, r, now)))
     walkers, values, step = hold(apparatus, laying.walkers, now, block, laying.step)
-    laying = moved(laying, walkers, step)._replace(done=part)
+    laying = moved(laying, walkers, values, step)._replace(done=part)
     if part > ramp:
         laying = _learned(laying, r, ways, goal, values)
     return laying, part >= 2 * ramp
@@ -200,7 +200,7 @@ def _kept(apparatus: Apparatus, laying: Laying, r: int, wanted: Restraint, steps
     held = wanted._replace(dt=np.full_like(wanted.dt, dt))
     steps = max(apparatus.config.block, round(steps))
     walkers, values, step = hold(apparatus, laying.walkers, held, steps, laying.step)
-    return moved(laying, walkers, step), held, values
+    return moved(laying, walkers, values, step), held, values
 
 
 def warm(apparatus: Apparatus, laying: Laying) -> tuple[Laying, bool]:

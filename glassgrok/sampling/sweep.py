@@ -106,6 +106,7 @@ class Laying(NamedTuple):
         done: rungs, parts of the ramp, or levels done in this stage.
         step: steps that walkers have done.
         walker_steps: of all walkers.
+        lost: walkers that became NaN, and began again where another of their group was.
     """
 
     rungs: Rungs
@@ -125,6 +126,7 @@ class Laying(NamedTuple):
     done: int
     step: int
     walker_steps: int
+    lost: int
 
 
 def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
@@ -168,6 +170,7 @@ def begin(apparatus: Apparatus, uniform: np.ndarray, key) -> Laying:
         done=0,
         step=0,
         walker_steps=0,
+        lost=0,
     )
 
 
@@ -313,6 +316,7 @@ def _halfway(laying: Laying, found: Laying) -> Laying:
         refused=laying.refused + 1,
         step=found.step,
         walker_steps=found.walker_steps,
+        lost=found.lost,
     )
 
 
@@ -346,7 +350,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
         ln_z=laying.ln_z,
     )
     rungs = appended(laying.rungs, [found])
-    laying = moved(laying, walkers, step)._replace(rungs=rungs, done=laying.done + 1)
+    laying = moved(laying, walkers, values, step)._replace(rungs=rungs, done=laying.done + 1)
     laying = laying._replace(held=goal, u=values[:, -1, :, 0].astype(np.float64))
     return laying, _lag(apparatus.config, rungs, late[..., 0])
 
@@ -376,7 +380,7 @@ def _driven(apparatus: Apparatus, laying: Laying, goal: np.ndarray, dt: float, k
     ends = np.moveaxis(values[:, config.block - 1 :: config.block, :, 0], 1, 0)
     u = np.concatenate([laying.u[None], ends]).astype(np.float64)
     rises = [_felt(way[k + 1], u[k]) - _felt(way[k], u[k]) for k in range(parts)]
-    work, laying = np.sum(rises, axis=0), moved(laying, walkers, step)._replace(u=u[-1])
+    work, laying = np.sum(rises, axis=0), moved(laying, walkers, values, step)._replace(u=u[-1])
     seeds = np.asarray(jax.random.key_data(key)).tolist()
     return _drawn_again(config, laying, work, np.random.default_rng([*seeds, laying.step]))
 
@@ -459,7 +463,18 @@ def beyond_the_jump(rungs: Rungs) -> int:
     return peak + int(np.argmax(half)) if half.any() else 0
 
 
-def moved(laying: Laying, walkers: Walkers, step: int) -> Laying:
-    """With the walkers as they are now, and what it took."""
+def moved(laying: Laying, walkers: Walkers, values: np.ndarray, step: int) -> Laying:
+    """With the walkers as they are now, what it took, and how many were lost.
+
+    Args:
+        laying: before.
+        walkers, values, step: as from `lead`.
+    """
     cost = (step - laying.step) * int(np.prod(walkers.position.shape[:2]))
-    return laying._replace(walkers=walkers, step=step, walker_steps=laying.walker_steps + cost)
+    lost = int((~np.isfinite(values).all(axis=(1, 3))).sum())
+    return laying._replace(
+        walkers=walkers,
+        step=step,
+        walker_steps=laying.walker_steps + cost,
+        lost=laying.lost + lost,
+    )

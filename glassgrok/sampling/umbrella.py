@@ -496,6 +496,7 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
     ).with_attributes(
         walker_steps=state.laying.walker_steps + steps,
         families=int(rungs.families[-1]),
+        lost_while_laid=int(state.laying.lost),
         **({"crowd": rungs.crowd()} if apparatus.config.crowd > 1 else {}),
     )
 

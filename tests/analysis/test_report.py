@@ -98,13 +98,15 @@ def test_coverage_counts_bins_rows_and_errors():
         "Sampled: 296 of 320 bins in 15 of 16 rows; S ± 0.5 nat in the median bin, ± 7 at worst."
     ]
     one = full.with_attributes(families=3)
-    assert report.describe_coverage(one)[1] == (
-        "At the lowest rung each group's walkers come from 3 or more first ones."
-    )
+    lines = report.describe_coverage(one)
+    assert lines[1] == ("At the lowest rung each group's walkers come from 3 or more first ones.")
     more = report.describe_coverage(one.with_attributes(crowd=[0.5, -1.4]))[2]
     assert more == "Each group had more of them from u 0.50 to -1.40, where they part."
     none = report.describe_coverage(one.with_attributes(crowd=[np.nan, np.nan]))[2]
     assert none.startswith("No group ever had more of them")
+    assert report.describe_coverage(one.with_attributes(lost_while_laid=0)) == lines
+    lost = report.describe_coverage(one.with_attributes(lost_while_laid=2))[2]
+    assert lost == "2 became NaN on their way and began again where others were."
 
 
 def test_starts_agree_and_disagree():

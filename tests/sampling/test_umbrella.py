@@ -162,6 +162,15 @@ def test_walkers_that_were_lost_have_no_offspring_and_no_work():
     assert (np.sort(drawn[:, 1]) == np.arange(6, 12)).all()  # where all were, all go on
 
 
+def test_walkers_that_are_lost_on_their_way_are_counted():
+    laying = sweep.begin(build(WELL, GRID, SMALL, KEY), np.linspace(0, 1, 100)[:, None], KEY)
+    values = np.zeros((*laying.u.shape, 1))[:, None].repeat(3, axis=1)
+    values[0, 1:, 0], values[3, 2, 0] = np.nan, np.inf
+    for _ in range(2):
+        laying = sweep.moved(laying, laying.walkers, values, laying.step + 3)
+    assert (laying.lost, laying.walker_steps) == (4, 2 * 3 * laying.u.size)
+
+
 def crowds(config, slopes, stiffness=None):
     """How many walkers each of a well's groups has after rungs of such S', and the last laying."""
     apparatus = build(WELL, GRID, config, KEY)
