@@ -54,7 +54,9 @@ def _lines():
 
 def _of_windows(stage: str, values: dict) -> list[str]:
     """What a rung, or a block of all windows, showed."""
-    words = [f"{values['rungs']} rungs down to u {values['u_low']:.1f}"]
+    words = [f"{values['rungs']} rungs down to u {values['u_low']:.4g}"]
+    if stage == "cool":
+        words.append(f"S' {values['slope']:.3g}, dt {values['dt']:.2g}")
     if values["windows"]:
         words.append(f"{values['windows']} windows")
     if stage == "windows":

@@ -108,6 +108,8 @@ class Report(NamedTuple):
         total: walker-steps in all, 0 while it is not known how many windows there will be.
         rungs, windows: found so far.
         u_low: lowest mean u of a window or rung.
+        slope, dt: S'(u) and the time step at the last rung. Where walkers are dragged the first
+            rises while they go down, and the second falls.
         coverage: share of the grid's bins that were seen, 0 before all windows run.
         accepted: share of the exchanges, of the pair with the fewest.
         trips: round trips in u.
@@ -119,6 +121,8 @@ class Report(NamedTuple):
     rungs: int
     windows: int
     u_low: float
+    slope: float
+    dt: float
     coverage: float
     accepted: float
     trips: int
@@ -443,15 +447,17 @@ def _rescued(plan: Plan, state: UmbrellaState, healthy: np.ndarray) -> Walkers:
 
 
 def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Report:
-    laying, config = state.laying, apparatus.config
-    u = np.concatenate([laying.windows.mean[:, 0], laying.rungs.mean[-1:, 0]])
+    laying, rungs, config = state.laying, state.laying.rungs, apparatus.config
+    u = np.concatenate([laying.windows.mean[:, 0], rungs.mean[-1:, 0]])
     told = Report(
         stage=STAGES[state.stage],
         step=laying.walker_steps,
         total=0,
-        rungs=len(laying.rungs.slope),
+        rungs=len(rungs.slope),
         windows=len(laying.windows.row),
         u_low=float(u.min()) if len(u) else laying.center,
+        slope=float(rungs.slope[-1]) if len(rungs.slope) else 0.0,
+        dt=float(rungs.dt[-1]) if len(rungs.slope) else 0.0,
         coverage=0.0,
         accepted=1.0,
         trips=0,

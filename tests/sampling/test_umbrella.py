@@ -59,6 +59,8 @@ def test_the_same_key_gives_the_same_bits_and_progress_is_told():
     assert [told[0].stage, told[-1].stage] == ["cool", "windows"]
     assert told[-1].step == told[-1].total == one.attributes["walker_steps"]
     assert told[-1].step > 500 * 4 * len(one.umbrella.row)
+    assert told[-1].slope == pytest.approx(5, abs=1)  # d/2
+    assert 0 < told[-1].dt < told[0].dt
     assert told[-1].coverage == 1
     assert one.umbrella.mean[-1, 0] < one.umbrella.mean[0, 0]
 
