@@ -64,7 +64,7 @@ QUICK = UmbrellaConfig(
 )  # fmt: skip
 CPU = UmbrellaConfig(
     groups=6, witnesses=2, steps=300, block=25, rung_steps=1600, spread_steps=1000, level_steps=200,
-    columns=10, spread=2.0, omega_dt=0.5, lag=0.3, patience=1,
+    columns=10, spread=2.0, omega_dt=0.5, patience=1,
 )  # fmt: skip
 PAPER = UmbrellaConfig(
     groups=8, copies=4, witnesses=2, steps=4000, block=100, rung_steps=8000, spread_steps=8000,

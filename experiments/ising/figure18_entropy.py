@@ -76,7 +76,7 @@ QUICK = gg.UmbrellaConfig(
 )  # fmt: skip
 CPU = gg.UmbrellaConfig(
     groups=6, witnesses=2, steps=400, block=25, rung_steps=1000, spread_steps=1000,
-    level_steps=200, columns=6, spread=2.5, omega_dt=0.4, lag=0.3, patience=1, sweepers=4,
+    level_steps=200, columns=6, spread=2.5, omega_dt=0.4, patience=1, sweepers=4,
 )  # fmt: skip
 PAPER = gg.UmbrellaConfig(
     groups=8, copies=8, witnesses=2, steps=8000, block=100, rung_steps=4000, spread_steps=8000,

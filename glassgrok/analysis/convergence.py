@@ -44,6 +44,7 @@ CURES = {
     "no half step": "audit above 0",
     "coverage": "widen the grid",
     "divergence": "more rung_steps or smaller omega_dt",
+    "dragged": "more patience or rung_steps",
     "work": "more steps, sweepers, crowd or rung_steps",
     "fill": "longer adaptation",
     "groups": "more groups",
@@ -110,7 +111,7 @@ def _of_windows(landscape: Landscape) -> list[Check]:
         halves = _weakest("halves", "halves of the sampling", change)
         checks += [_starts(landscape), _samples(landscape), halves]
         checks += [_integral(landscape), _curl(found, len(landscape.groups))]
-        checks += [_divergence(landscape), _work(landscape)]
+        checks += [_divergence(landscape), _work(landscape), *_dragged(landscape)]
     trips = ", ".join(
         f"{n} in {axis.name}" for n, axis in zip(found.trips, landscape.grid.axes, strict=True)
     )
@@ -167,6 +168,18 @@ def _work(landscape: Landscape) -> Check:
         return Check("work", False, "the work of coming down was not measured", "it")
     what = "the work of coming down"
     return _off("work", what, landscape, found.work, found.work_error, more=True)
+
+
+def _dragged(landscape: Landscape) -> list[Check]:
+    """Whether walkers were in equilibrium along u, where all else begins, when windows got them."""
+    if "explored" not in landscape.attributes:
+        return []
+    share, u, least = landscape.attributes["explored"]
+    told = (
+        f"on the way down each walker went through {share:.0%} of the variance of u near u "
+        f"{u:.3g}, its least"
+    )
+    return [Check("dragged", share >= least, told, f"{least:.0%}")]
 
 
 def _off(

@@ -127,7 +127,7 @@ def describe_coverage(landscape: Landscape) -> list[str]:
             if np.isfinite(crowd).all()
             else "No group ever had more of them: S' never fell from its peak."
         )
-    if lost := landscape.attributes.get("lost_while_laid"):
+    if lost := landscape.attributes.get("replaced_while_laid"):
         lines.append(f"{lost} became NaN on their way and began again where others were.")
     return lines
 

@@ -214,8 +214,9 @@ class UmbrellaConfig:
         settle: share of them that is not counted.
         block: steps between two exchanges.
         rung_steps: of each rung on the way down, where S' and the widths come from.
-        lag: nats that S between two rungs may have changed by in the last quarter of these steps;
-            where it is more the walkers are held there for as many steps again.
+        explored: share of the variance of u, 1/(k - S''), that each walker must go through in the
+            second half of these steps. Where it goes through less the walkers are dragged, and S'
+            is too large: they are held there once more, each time for twice as many steps.
         patience: times that this is done at one rung, at most.
         spread_steps: of the witnesses' columns while they are drawn apart along A at the lowest
             rung; half of them at rest there.
@@ -253,7 +254,7 @@ class UmbrellaConfig:
     settle: float = 0.2
     block: int = 50
     rung_steps: int = 600
-    lag: float = 0.1
+    explored: float = 0.5
     patience: int = 3
     spread_steps: int = 4_000
     level_steps: int = 200
@@ -282,7 +283,9 @@ class UmbrellaConfig:
             raise ValueError(f"settle must be from 0 to below 1, but is {self.settle}.")
         if self.patience < 0:
             raise ValueError(f"patience must not be negative, but is {self.patience}.")
-        for name in ("spread", "rigidity", "lag"):
+        if not 0 <= self.explored < 1:
+            raise ValueError(f"explored must be from 0 to below 1, but is {self.explored}.")
+        for name in ("spread", "rigidity"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(
                     f"{name} must be above 0 and finite, but is {getattr(self, name)}."

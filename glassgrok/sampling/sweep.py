@@ -41,7 +41,7 @@ RAMP = 24  # parts of the way to a rung, at most; it takes half of its steps
 LEAST = 4  # with fewer W would be noise
 PARTING = 0.8  # of the largest S', after it: there walkers begin to part into basins
 PARTED = 0.3  # of S' where those that part are held most stiffly, at the far side of a jump
-CERTAIN = 2.0  # standard errors of a change that is not noise
+BENDING, APART = 6, 3.0  # rungs that S'' is from, and widths from the first to the last, at least
 LONGEST = 0.1  # dt in widths of the domain; a walker that flew through it would find nothing
 
 
@@ -91,7 +91,8 @@ class Laying(NamedTuple):
         rungs: found on the way down.
         center, stiffness: of u, for the next rung.
         refused: rungs in a row that lay too far below the one before.
-        waited: times that the walkers were held once more at the rung where they are.
+        waited: times that the walkers were held once more at the rung where they are, each time
+            for twice as many steps.
         longest: time step, at most.
         walkers: (M, n), on the host: those that go down; then the columns of the witnesses, the
             free one first.
@@ -231,10 +232,11 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tupl
         ValueError: random points are below the grid already, or the walkers do not come down.
     """
     config, axis = apparatus.config, apparatus.grid.axes[0]
-    found, lag = _rung(apparatus, laying, key)
+    found = _rung(apparatus, laying, key)
     if laying.refused < TRIES and _too_far(config, found.rungs):
         return _halfway(laying, found), False
-    if lag > config.lag and laying.waited < config.patience:
+    dragged = explored(found.rungs)[-1] < config.explored
+    if dragged and laying.waited < config.patience:
         return found._replace(rungs=laying.rungs, waited=laying.waited + 1), False
     laying = found._replace(refused=0, waited=0)
     rungs, stiffness = laying.rungs, laying.stiffness
@@ -320,8 +322,8 @@ def _halfway(laying: Laying, found: Laying) -> Laying:
     )
 
 
-def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
-    """Hold the walkers at the next rung; and by how much they still lag behind, see `_lag`."""
+def _rung(apparatus: Apparatus, laying: Laying, key) -> Laying:
+    """Hold the walkers at the next rung."""
     axes, goal = len(apparatus.grid.axes), np.array([laying.center, laying.stiffness])
     restraint = _alone(apparatus, laying, goal, 0.0)
     found = time_step(apparatus, laying.walkers.position, restraint, laying.step)
@@ -330,7 +332,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
     before = laying.step
     if (goal != laying.held).any():
         laying = _driven(apparatus, laying, goal, dt, key)
-    steps = apparatus.config.rung_steps - (laying.step - before)
+    steps = apparatus.config.rung_steps * 2**laying.waited - (laying.step - before)
     walkers, values, step = hold(apparatus, laying.walkers, restraint, steps, laying.step)
     late = values[:, values.shape[1] // 2 :].astype(np.float64)
     # Within each walker: those of two phases lie apart, further than a restraint lets one move.
@@ -351,8 +353,7 @@ def _rung(apparatus: Apparatus, laying: Laying, key) -> tuple[Laying, float]:
     )
     rungs = appended(laying.rungs, [found])
     laying = moved(laying, walkers, values, step)._replace(rungs=rungs, done=laying.done + 1)
-    laying = laying._replace(held=goal, u=values[:, -1, :, 0].astype(np.float64))
-    return laying, _lag(apparatus.config, rungs, late[..., 0])
+    return laying._replace(held=goal, u=values[:, -1, :, 0].astype(np.float64))
 
 
 def _alone(apparatus: Apparatus, laying: Laying, held: np.ndarray, dt: float) -> Restraint:
@@ -431,23 +432,28 @@ def _drawn_again(config: UmbrellaConfig, laying: Laying, work: np.ndarray, rando
     )
 
 
-def _lag(config: UmbrellaConfig, rungs: Rungs, u: np.ndarray) -> float:
-    """Nats that S from the rung above to this one changed by in the last quarter of the stay.
+def explored(rungs: Rungs) -> np.ndarray:
+    """(R,) share of the variance of u, 1/(k - S''), that each walker went through at its rungs.
 
-    S' times their distance, between the third quarter and the fourth; 0 where it is within the
-    noise between walkers.
-
-    Args:
-        config, rungs: so far, this one the last.
-        u: (M, steps, n) of the second half.
+    In equilibrium u moves with all that is slow. Walkers that are dragged keep to the valley that
+    they are in: there u varies by fast directions alone, and S' and S'' are those of the valley.
     """
-    parts = np.array_split(u, 2, axis=1)
-    change = np.subtract(*(np.nanmean(part, axis=(1, 2)) for part in reversed(parts)))
-    noise = np.nanstd(change, ddof=1) / np.sqrt(len(change))
-    above = rungs.mean[-2, 0] if len(rungs.slope) > 1 else np.inf
-    gap = min(abs(above - rungs.mean[-1, 0]), config.spread * rungs.width[-1])
-    mean = abs(float(np.nanmean(change)))
-    return rungs.stiffness[-1] * mean * gap if mean > CERTAIN * noise else 0.0
+    u, share = rungs.mean[:, 0], np.ones(len(rungs.slope))
+    for r in range(BENDING - 1, len(share)):
+        far = np.flatnonzero(u[:r] - u[r] > APART * rungs.width[r])
+        near = slice(min(far[-1] if len(far) else 0, r - BENDING + 1), r + 1)
+        bend = np.polyfit(u[near], rungs.slope[near], 1)[0]
+        stiffness = rungs.stiffness[r]
+        share[r] = rungs.width[r] ** 2 * max(stiffness - bend, stiffness / 2)
+    return share
+
+
+def least_explored(rungs: Rungs) -> tuple[float, float]:
+    """The smallest mean of `explored` over some rungs in a row, and at which u."""
+    count = min(BENDING, len(rungs.slope))
+    share = np.convolve(explored(rungs), np.full(count, 1 / count), "valid")
+    r = int(np.argmin(share))
+    return float(share[r]), float(rungs.mean[r : r + count, 0].mean())
 
 
 def appended(table, rows: list):

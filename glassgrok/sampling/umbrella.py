@@ -36,7 +36,7 @@ from glassgrok.sampling.apparatus import (
 )
 from glassgrok.sampling.cells import Cells, cells_of
 from glassgrok.sampling.config import UmbrellaConfig
-from glassgrok.sampling.sweep import Laying, Rungs
+from glassgrok.sampling.sweep import Laying, Rungs, least_explored
 from glassgrok.sampling.windows import Windows, neighbours
 from glassgrok.system import System
 
@@ -502,7 +502,8 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
     ).with_attributes(
         walker_steps=state.laying.walker_steps + steps,
         families=int(rungs.families[-1]),
-        lost_while_laid=int(state.laying.lost),
+        replaced_while_laid=int(state.laying.lost),
+        explored=[*least_explored(rungs), apparatus.config.explored],
         **({"crowd": rungs.crowd()} if apparatus.config.crowd > 1 else {}),
     )
 

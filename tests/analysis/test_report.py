@@ -104,8 +104,8 @@ def test_coverage_counts_bins_rows_and_errors():
     assert more == "Each group had more of them from u 0.50 to -1.40, where they part."
     none = report.describe_coverage(one.with_attributes(crowd=[np.nan, np.nan]))[2]
     assert none.startswith("No group ever had more of them")
-    assert report.describe_coverage(one.with_attributes(lost_while_laid=0)) == lines
-    lost = report.describe_coverage(one.with_attributes(lost_while_laid=2))[2]
+    assert report.describe_coverage(one.with_attributes(replaced_while_laid=0)) == lines
+    lost = report.describe_coverage(one.with_attributes(replaced_while_laid=2))[2]
     assert lost == "2 became NaN on their way and began again where others were."
 
 
