@@ -486,6 +486,17 @@ def test_each_defect_of_windows_is_seen(defect, name):
     assert name in {check.name for check in found.checks if not check.passed}
 
 
+def test_walkers_that_were_dragged_are_seen():
+    found, passed = windows(np.random.default_rng(0)), []
+    assert "dragged" not in {check.name for check in convergence(found).checks}
+    for share in (0.49, 0.5):
+        dragged = found.with_attributes(explored=[share, -0.31, 0.5])
+        (check,) = (c for c in convergence(dragged).checks if c.name == "dragged")
+        passed.append(check.passed)
+    assert passed == [False, True]
+    assert "50% of the variance of u near u -0.31" in check.found
+
+
 def test_windows_without_columns_have_no_loops():
     none = {"curl": np.zeros(0), "curl_error": np.zeros(0)}
     checks = convergence(windows(np.random.default_rng(0), **none)).checks

@@ -318,6 +318,50 @@ def test_a_rare_basin_is_found_by_more_walkers_where_they_part(crowd, until, mon
         assert off[0] < -2
 
 
+# --- walkers that are dragged ---------------------------------------------------------------------
+
+STIFFNESSES = np.logspace(0, -4, 20)  # of frequencies from 1 to 1/100
+
+
+def valley(patience: int):
+    """Fast cooling of a well with slow directions, and ln of the fraction of the box in each bin.
+
+    Below u = -9.9 its ellipsoids lie inside the box.
+    """
+    system = gg.System(
+        lambda key: jax.random.normal(key, (20,)) / 10,
+        lambda x: (jnp.log(jnp.sum(jnp.asarray(STIFFNESSES, jnp.float32) * x**2) / 2),),
+        gg.Box(1.0),
+    )
+    grid = gg.Grid(gg.Axis("u", -13.0, -10.0, 12))
+    config = gg.UmbrellaConfig(
+        groups=6, rung_steps=40, steps=500, block=10, omega_dt=0.3, patience=patience, explored=0.6
+    )
+    exact = between(20, grid.axes[0].edges) - np.log(STIFFNESSES).sum() / 2
+    return gg.umbrella(system, grid, config, KEY), exact
+
+
+def test_walkers_that_are_dragged_are_held_till_they_are_not():
+    found, exact = valley(patience=4)
+    off, error = found.entropy - exact, found.entropy_error
+    assert error.max() < 1.6
+    assert (np.abs(off) < 5 * error).all()
+    assert found.attributes["explored"][0] >= 0.6
+
+
+def test_of_all_that_is_checked_only_this_sees_that_walkers_were_dragged():
+    """The control: S is 28 nats too low, nine of its errors, and the halves agree."""
+    found, exact = valley(patience=0)
+    off, error = found.entropy - exact, found.entropy_error
+    assert off[0] < -20
+    assert off[0] < -5 * error[0]
+    passed = {check.name: check.passed for check in convergence(found).checks}
+    assert not passed["dragged"]
+    assert passed["halves"]
+    assert passed["integral"]
+    assert passed["windows"]
+
+
 @pytest.mark.slow  # ten runs; each of the others looks at one
 def test_errors_hold_over_seeds():
     """z of S at the lowest bins: the mean of 10 is 0 and its spread about 1."""

@@ -173,6 +173,24 @@ def test_walkers_that_are_lost_on_their_way_are_counted():
     assert (laying.lost, laying.walker_steps) == (4, 2 * 3 * laying.u.size)
 
 
+def test_what_walkers_explore_is_measured_by_the_bend_of_the_slope():
+    u = np.arange(12.0) * -0.1
+    bend, stiffness = -30.0, 70.0
+    laying = sweep.begin(build(WELL, GRID, SMALL, KEY), np.linspace(0, 1, 100)[:, None], KEY)
+    rungs = laying.rungs._replace(
+        mean=u[:, None],
+        slope=200 + bend * u,
+        stiffness=np.full(12, stiffness),
+        width=np.full(12, (stiffness - bend) ** -0.5),
+    )
+    np.testing.assert_allclose(sweep.explored(rungs), 1)
+    rungs.width[8:] /= 3
+    np.testing.assert_allclose(sweep.explored(rungs), np.where(np.arange(12) < 8, 1, 1 / 9))
+    least, near = sweep.least_explored(rungs)
+    assert least == pytest.approx((2 + 4 / 9) / 6)
+    assert near == pytest.approx(u[6:].mean())
+
+
 def crowds(config, slopes, stiffness=None):
     """How many walkers each of a well's groups has after rungs of such S', and the last laying."""
     apparatus = build(WELL, GRID, config, KEY)
@@ -258,6 +276,7 @@ def test_walkers_that_do_not_arrive_are_told_of():
      ("settle", 1.0, "from 0 to below 1"), ("settle", 0.99, "at least two blocks of 50 steps"),
      ("steps", 60, "at least 10 blocks of 50"),
      ("draws", 20, "ten for each of 8 walkers"), ("spread", 0.0, "above 0"),
+     ("explored", 1.0, "from 0 to below 1, but is 1.0"),
      ("columns", 1, '"auto", 0 or at least 2'), ("crowd", 0, "crowd must be at least 1"),
      ("tile", 0, "tile must be at least 1"),
      ("omega_dt", 0.0, "omega_dt must lie between 0 and 1"),
