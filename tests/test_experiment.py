@@ -69,7 +69,7 @@ def test_numbers_that_are_not_finite_are_null_in_a_file(tmp_path):
 
 
 def test_how_far_windows_are_is_told_now_and_then(capsys):
-    report = umbrella.Report("windows", 2_000, 40_000, 9, 12, -3.25, 0.5, 0.4, 0)
+    report = umbrella.Report("windows", 2_000, 40_000, 9, 12, -3.25, 210.0, 0.01, 0.5, 0.4, 0)
     experiment.telling("box")(None, report)  # within ten seconds
     assert not capsys.readouterr().out
     experiment.telling("box", every=0.0)(None, report)
