@@ -316,6 +316,7 @@ def _halfway(laying: Laying, found: Laying) -> Laying:
     return laying._replace(
         center=float(u - slope / laying.stiffness),
         refused=laying.refused + 1,
+        waited=0,
         step=found.step,
         walker_steps=found.walker_steps,
         lost=found.lost,
