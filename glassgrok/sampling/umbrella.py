@@ -503,7 +503,7 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
         walker_steps=state.laying.walker_steps + steps,
         families=int(rungs.families[-1]),
         replaced_while_laid=int(state.laying.lost),
-        explored=[*least_explored(rungs), apparatus.config.explored],
+        explored=list(least_explored(rungs)),
         **({"crowd": rungs.crowd()} if apparatus.config.crowd > 1 else {}),
     )
 

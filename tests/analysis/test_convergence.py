@@ -490,7 +490,7 @@ def test_walkers_that_were_dragged_are_seen():
     found, passed = windows(np.random.default_rng(0)), []
     assert "dragged" not in {check.name for check in convergence(found).checks}
     for share in (0.49, 0.5):
-        dragged = found.with_attributes(explored=[share, -0.31, 0.5])
+        dragged = found.with_attributes(explored=[share, -0.31])
         (check,) = (c for c in convergence(dragged).checks if c.name == "dragged")
         passed.append(check.passed)
     assert passed == [False, True]

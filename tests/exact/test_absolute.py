@@ -12,7 +12,6 @@ from scipy.special import erf, logsumexp
 
 import glassgrok as gg
 from glassgrok.analysis import convergence
-from glassgrok.analysis.groups import normal_score
 from glassgrok.dynamics import thermal_drift
 from glassgrok.engine import restrained
 from glassgrok.sampling import sweep, umbrella
@@ -44,11 +43,6 @@ def between(d: int, edges: np.ndarray) -> np.ndarray:
     """ln of the fraction between edges."""
     inner, outer = ball(d, edges[:-1]), ball(d, edges[1:])
     return outer + np.log1p(-np.exp(inner - outer))
-
-
-def scores(off, error, groups: int) -> np.ndarray:
-    """|z|: errors of so few groups are themselves uncertain, and off / error is Student's t."""
-    return normal_score(np.abs(off) / error, groups - 1)
 
 
 @cache
@@ -196,15 +190,15 @@ def test_where_the_gradient_jumps_the_divergence_agrees():
         gg.Box(1.0),
     )
     grid = gg.Grid(gg.Axis("u", -1.0, 0.0, 8))
-    config = gg.UmbrellaConfig(groups=8, steps=2000, rung_steps=400, omega_dt=0.1, block=25)
+    config = gg.UmbrellaConfig(groups=16, steps=2000, rung_steps=400, omega_dt=0.1, block=25)
     found = gg.umbrella(system, grid, config, KEY)
     edges = 20 * grid.axes[0].edges - lgamma(21)
     exact = edges[1:] + np.log1p(-np.exp(edges[:-1] - edges[1:]))
-    assert (scores(found.entropy - exact, found.entropy_error, 8) < 5).all()
+    assert (np.abs(found.entropy - exact) < 5 * found.entropy_error).all()
     off, error = found.umbrella.divergence[1:], found.umbrella.divergence_error[1:]
     assert divergence_check(found).passed
     assert error.max() < 0.05 * abs(found.entropy[0])
-    assert (scores(off, error, 8) < 5).all()
+    assert (np.abs(off) < 5 * error).all()
 
 
 @pytest.mark.parametrize("heat", [1.0, 1.2])
@@ -355,7 +349,7 @@ def test_walkers_that_are_dragged_are_held_till_they_are_not():
     assert found.attributes["explored"][0] >= 0.6
 
 
-def test_of_all_that_is_checked_only_this_sees_that_walkers_were_dragged():
+def test_that_walkers_were_dragged_is_seen_where_the_mean_force_does_not_show_it():
     """The control: S is 28 nats too low, nine of its errors, and the halves agree."""
     found, exact = valley(patience=0)
     off, error = found.entropy - exact, found.entropy_error
@@ -363,9 +357,7 @@ def test_of_all_that_is_checked_only_this_sees_that_walkers_were_dragged():
     assert off[0] < -5 * error[0]
     passed = {check.name: check.passed for check in convergence(found).checks}
     assert not passed["dragged"]
-    assert passed["halves"]
-    assert passed["integral"]
-    assert passed["windows"]
+    assert all(passed[name] for name in ("halves", "integral", "divergence", "windows"))
 
 
 @pytest.mark.slow  # ten runs; each of the others looks at one
@@ -427,7 +419,7 @@ def test_a_first_order_jump_is_crossed():
 
 @cache
 def plane(name: str, seed: int = 0):
-    config = gg.UmbrellaConfig(groups=8, steps=3000, omega_dt=0.1)
+    config = gg.UmbrellaConfig(groups=16, steps=3000, omega_dt=0.1)
     return gg.umbrella(designed_case(name, "", None).system, PLANE, config, jax.random.key(seed))
 
 
@@ -449,8 +441,7 @@ def test_two_variables(name):
     known = np.isfinite(found.entropy_error)
     assert known.all()
     off = found.entropy - exact
-    assert np.median(found.entropy_error) < 0.35
-    assert scores(np.mean(off), np.median(found.entropy_error), 8) < 5
+    assert np.sqrt(np.mean(off**2)) < 0.5
     assert np.std(off) < 0.3
     assert (np.abs(off) < 5 * found.entropy_error + 0.1).mean() > 0.98
 
