@@ -235,7 +235,7 @@ def cool(apparatus: Apparatus, uniform: np.ndarray, laying: Laying, key) -> tupl
     found = _rung(apparatus, laying, key)
     if laying.refused < TRIES and _too_far(config, found.rungs):
         return _halfway(laying, found), False
-    dragged = explored(found.rungs)[-1] < config.explored
+    dragged = explored(found.rungs, len(found.rungs.slope) - 1) < config.explored
     if dragged and laying.waited < config.patience:
         return found._replace(rungs=laying.rungs, waited=laying.waited + 1), False
     laying = found._replace(refused=0, waited=0)
@@ -433,26 +433,27 @@ def _drawn_again(config: UmbrellaConfig, laying: Laying, work: np.ndarray, rando
     )
 
 
-def explored(rungs: Rungs) -> np.ndarray:
-    """(R,) share of the variance of u, 1/(k - S''), that each walker went through at its rungs.
+def explored(rungs: Rungs, r: int) -> float:
+    """Share of the variance of u, 1/(k - S''), that each walker went through at rung r.
 
     In equilibrium u moves with all that is slow. Walkers that are dragged keep to the valley that
     they are in: there u varies by fast directions alone, and S' and S'' are those of the valley.
+    1 at the first rungs, which know no S''.
     """
-    u, share = rungs.mean[:, 0], np.ones(len(rungs.slope))
-    for r in range(BENDING - 1, len(share)):
-        far = np.flatnonzero(u[:r] - u[r] > APART * rungs.width[r])
-        near = slice(min(far[-1] if len(far) else 0, r - BENDING + 1), r + 1)
-        bend = np.polyfit(u[near], rungs.slope[near], 1)[0]
-        stiffness = rungs.stiffness[r]
-        share[r] = rungs.width[r] ** 2 * max(stiffness - bend, stiffness / 2)
-    return share
+    if r < BENDING - 1:
+        return 1.0
+    u, stiffness, width = rungs.mean[:, 0], rungs.stiffness[r], rungs.width[r]
+    far = np.flatnonzero(u[:r] - u[r] > APART * width)
+    near = slice(min(far[-1] if len(far) else 0, r - BENDING + 1), r + 1)
+    bend = np.polyfit(u[near], rungs.slope[near], 1)[0]
+    return float(width**2 * max(stiffness - bend, stiffness / 2))
 
 
 def least_explored(rungs: Rungs) -> tuple[float, float]:
     """The smallest mean of `explored` over some rungs in a row, and at which u."""
     count = min(BENDING, len(rungs.slope))
-    share = np.convolve(explored(rungs), np.full(count, 1 / count), "valid")
+    each = [explored(rungs, r) for r in range(len(rungs.slope))]
+    share = np.convolve(each, np.full(count, 1 / count), "valid")
     r = int(np.argmin(share))
     return float(share[r]), float(rungs.mean[r : r + count, 0].mean())
 

@@ -185,9 +185,10 @@ def test_what_walkers_explore_is_measured_by_the_bend_of_the_slope():
         stiffness=np.full(12, stiffness),
         width=np.full(12, (stiffness - bend) ** -0.5),
     )
-    np.testing.assert_allclose(sweep.explored(rungs), 1)
+    assert [sweep.explored(rungs, r) for r in range(12)] == pytest.approx([1] * 12)
     rungs.width[8:] /= 3
-    np.testing.assert_allclose(sweep.explored(rungs), np.where(np.arange(12) < 8, 1, 1 / 9))
+    found = [sweep.explored(rungs, r) for r in range(12)]
+    assert found == pytest.approx([1] * 8 + [1 / 9] * 4)
     least, near = sweep.least_explored(rungs)
     assert least == pytest.approx((2 + 4 / 9) / 6)
     assert near == pytest.approx(u[6:].mean())
