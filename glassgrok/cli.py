@@ -31,8 +31,8 @@ commands:
   quickstart           train a small transformer that groks, sample its landscape, draw and explain
   train CONFIG.yaml    only train
   sample CONFIG.yaml   train, then sample the landscape
-  resume DIR           go on with a run that was interrupted, or further with --sampler.steps
-                       (of umbrella windows --umbrella.steps)
+  resume DIR           go on with a run that was interrupted, or further with --umbrella.steps
+                       (of Wang-Landau sampling --sampler.steps)
   show DIR             the summary of a run, finished or not
   plot DIR             draw the pictures of a run again
   compare DIR DIR      whether two runs of one grid found the same landscape, and where not
@@ -203,6 +203,7 @@ def _start(command: str, config, words: list[str], out: Path, kind: str) -> int:
         config: Annotated[Config, tyro.conf.arg(name="")] = found
 
     options = _parse(Options, words, command)
+    _refuse_unused(words, options.config)
     from glassgrok.engine import folder
 
     if not _of_several(options.machine):  # else another may have made the folder by now
@@ -233,6 +234,7 @@ def _resume(words: list[str]) -> int:
         config: Annotated[Config, tyro.conf.arg(name="")] = found
 
     options = _parse(Options, words, f"resume {path}")
+    _refuse_unused(words, options.config)
     from glassgrok import results
     from glassgrok.engine import run
 
@@ -432,6 +434,17 @@ def _bench(words: list[str]) -> int:
 
 
 # --- options ----------------------------------------------------------------------------------
+
+
+def _refuse_unused(words: list[str], config) -> None:
+    """Say which options would do nothing."""
+    unused = [word for word in words if word.startswith("--sampler.")]
+    if unused and config.umbrella is not None:
+        raise Usage(
+            f"{unused[0].split('=')[0]} is of Wang-Landau sampling, but this config samples by "
+            "umbrella windows; leave it out, or give a config with 'umbrella: null', such as "
+            "experiments/quickstart/plain_wlmd.yaml."
+        )
 
 
 def _parse(kind: type, words: list[str], command: str) -> Any:

@@ -14,14 +14,17 @@ import yaml
 from glassgrok.domains import Box, Domain, Free, Shell
 from glassgrok.grid import Axis, Grid
 from glassgrok.models import Transformer
-from glassgrok.sampling.config import STARTS, SamplerConfig, UmbrellaConfig
+from glassgrok.sampling.config import SamplerConfig, UmbrellaConfig
 from glassgrok.system import System, network
 from glassgrok.tasks import modular
 from glassgrok.tasks.task import Task
 from glassgrok.training import TrainingConfig
 
-# What the quickstart asks of the two.
+# What the quickstart asks of the two, and of Wang-Landau where that is asked for.
 QUICK_TRAINING = TrainingConfig(steps=2000, learning_rate=1e-2, seeds=6)
+QUICK_UMBRELLA = UmbrellaConfig(
+    groups=6, steps=300, block=25, rung_steps=200, spread=2.0, columns=0, omega_dt=0.5, sweepers=2
+)
 QUICK_SAMPLER = SamplerConfig(
     steps=42_000, walkers=16, tile=2, omega_dt=0.4, ladder_steps=300, coarse=1.0
 )
@@ -40,8 +43,8 @@ class TaskConfig:
     """
 
     operation: str = "x+y"
-    modulus: int = 17
-    train_fraction: float = 0.7
+    modulus: int = 13
+    train_fraction: float = 0.8
     seed: int = 0
 
 
@@ -63,7 +66,7 @@ class ModelConfig:
     d_model: int = 32
     heads: int = 4
     d_head: int = 8
-    d_mlp: int = 128
+    d_mlp: int = 64
     layers: int = 1
 
     def __post_init__(self):
@@ -132,8 +135,8 @@ class GridConfig:
         test_accuracy: A, the smooth test accuracy.
     """
 
-    ln_loss: AxisConfig = AxisConfig(-8.0, -1.5, 26)
-    test_accuracy: AxisConfig = AxisConfig(0.4, 1.0, 15)
+    ln_loss: AxisConfig = AxisConfig(-5.0, 1.0, 24)
+    test_accuracy: AxisConfig = AxisConfig(0.1, 1.0, 18)
 
 
 @dataclass(frozen=True)
@@ -147,14 +150,14 @@ class Config:
         accuracy_slope: steepness of the smooth test accuracy; 7 in the paper.
         training: how the trajectory on the landscape is trained, or none.
         grid: where the landscape is measured.
-        sampler: how it is measured by a ladder, Wang-Landau and a production; not used with
-            umbrella.
-        umbrella: how it is measured absolutely by umbrella windows instead, or none.
+        umbrella: how it is measured absolutely by umbrella windows; none for the sampler.
+        sampler: how it is measured by a ladder, Wang-Landau and a production; used without
+            umbrella alone.
         trained_starts: trained networks that some of the groups start from, the rest from random
             ones, so that starts from opposite ends can be compared; empty for none. With umbrella
             windows each has witnesses, that S is not made of.
         warm_start: folder of a run of the same task, model and grid, whose V, dt and walls the
-            walkers begin with in place of the ladder's; or none.
+            sampler's walkers begin with in place of the ladder's; or none.
         seed: of everything random but the split; the same seed gives the same results.
 
     Raises:
@@ -168,9 +171,9 @@ class Config:
     accuracy_slope: float = 7.0
     training: TrainingConfig | None = QUICK_TRAINING
     grid: GridConfig = GridConfig()
+    umbrella: UmbrellaConfig | None = QUICK_UMBRELLA
     sampler: SamplerConfig = QUICK_SAMPLER
-    umbrella: UmbrellaConfig | None = None
-    trained_starts: tuple[Literal["memorising", "generalising"], ...] = STARTS
+    trained_starts: tuple[Literal["memorising", "generalising"], ...] = ()
     warm_start: str | None = None
     seed: int = 0
 
@@ -183,13 +186,13 @@ class Config:
             raise ValueError(f"seed must not be negative, but is {self.seed}.")
         if self.umbrella is not None and self.warm_start is not None:
             raise ValueError(
-                "umbrella windows begin with the whole domain and take no warm_start; leave one of "
-                "the two out."
+                "umbrella windows begin with the whole domain and take no warm_start; leave that "
+                "out, or say umbrella: null for Wang-Landau sampling."
             )
         if self.umbrella is not None and self.domain.kind == "free":
             raise ValueError(
                 "umbrella windows measure fractions of the domain, but domain.kind is free; make "
-                "it box or shell, or leave umbrella out."
+                "it box or shell, or say umbrella: null for Wang-Landau sampling."
             )
 
     @property
@@ -254,6 +257,12 @@ def load(path: Path) -> Config:
     """
     values = _parse(path)
     _check_names(path, Config, values)
+    if "sampler" in values and "umbrella" not in values:
+        raise ValueError(
+            f"{path} has a section sampler, which umbrella windows do not use, and they are how a "
+            "config samples that does not say otherwise; add 'umbrella: null', or leave sampler "
+            "out."
+        )
     try:
         return _adapter().validate_python(_merge(dataclasses.asdict(Config()), values))
     except pydantic.ValidationError as error:

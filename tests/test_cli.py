@@ -16,8 +16,8 @@ task: {modulus: 5}
 model: {d_model: 8, heads: 2, d_head: 4, d_mlp: 16}
 training: {steps: 200, learning_rate: 1e-2, block: 50}
 grid: {ln_loss: {low: -4, high: -0.25, bins: 10}, test_accuracy: {low: 0, bins: 5}}
+umbrella: null
 sampler: {steps: 1500, walkers: 16, tile: 2, groups: 8, block: 50, ladder_steps: 100}
-trained_starts: []
 """
 
 
@@ -67,7 +67,7 @@ def test_help_of_each_command(capsys, command):
     assert cli.main([command, "--help"]) == 0
     out = capsys.readouterr().out
     if command in ("quickstart", "train", "sample"):
-        assert "--sampler.walkers" in out
+        assert "--umbrella.steps" in out
         assert "--overwrite" in out
     elif command == "bench":
         assert "--tiles" in out
@@ -97,6 +97,8 @@ def test_help_of_each_command(capsys, command):
         (["sample", "tiny.yaml", "--out", "tiny.yaml"], ["is a file"]),
         (["sample", "tiny.yaml", "--out", "."], ["not a glassgrok run"]),
         (["sample", "broken.yaml"], ["not valid YAML"]),
+        (["sample", "wl.yaml"], ["section sampler", "umbrella: null"]),
+        (["quickstart", "--sampler.steps", "400"], ["--sampler.steps", "umbrella: null"]),
         (["resume"], ["DIR", "nothing"]),
         (["resume", "--sampler.steps", "5"], ["DIR", "--sampler.steps"]),
         (["resume", "absent"], ["no folder absent"]),
@@ -108,13 +110,14 @@ def test_help_of_each_command(capsys, command):
 )
 def test_mistakes_are_one_line_and_write_nothing(here, capsys, words, parts):
     Path("broken.yaml").write_text("task: [")
+    Path("wl.yaml").write_text("sampler: {steps: 100}")
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1, err
     assert err.startswith("glassgrok: ")
     assert all(part in err for part in parts), err
-    assert {entry.name for entry in here.iterdir()} == {"tiny.yaml", "broken.yaml"}
+    assert {entry.name for entry in here.iterdir()} == {"tiny.yaml", "broken.yaml", "wl.yaml"}
 
 
 def test_train_then_overwrite(here, capsys):

@@ -50,8 +50,8 @@ def test_p67_file():
 
 
 def test_plain_configs_and_their_differences():
-    one = configs.plain(Config(warm_start="/home/me/old"))
-    other = configs.plain(Config(warm_start="old", seed=3, training=None))
+    one = configs.plain(Config(warm_start="/home/me/old", umbrella=None))
+    other = configs.plain(Config(warm_start="old", umbrella=None, seed=3, training=None))
     assert one["warm_start"] == "old"
     assert json.loads(json.dumps(one)) == one
     assert configs.differences(one, one) == {}
@@ -79,10 +79,13 @@ def test_round_trip(tmp_path, config):
 
 
 def test_missing_fields_are_as_in_the_quickstart(tmp_path):
-    config = loaded(tmp_path, "grid: {ln_loss: {low: -6}}\nsampler: {dt: 1e-3}\n")
+    config = loaded(tmp_path, "grid: {ln_loss: {low: -6}}\nsampler: {dt: 1e-3}\numbrella: null")
     assert config.grid.ln_loss == dataclasses.replace(Config().grid.ln_loss, low=-6)
     assert config.sampler == dataclasses.replace(Config().sampler, dt=1e-3)
     assert config.training == Config().training
+    assert loaded(tmp_path, "umbrella: {steps: 400}").umbrella == dataclasses.replace(
+        Config().umbrella, steps=400
+    )
     assert loaded(tmp_path, "training: null").training is None
 
 
@@ -101,10 +104,16 @@ def test_missing_fields_are_as_in_the_quickstart(tmp_path):
         ("task: {modulus: yes}", ["task.modulus is true"]),
         ("task: 5", ["task must be a section", "5"]),
         ("task:", ["task must be a section", "empty"]),
-        ("sampler: {dt: autoo}", ["sampler.dt must be a valid number or 'auto'", "'autoo'"]),
+        (
+            "umbrella: null\nsampler: {dt: autoo}",
+            ["sampler.dt must be a valid number or 'auto'", "'autoo'"],
+        ),
+        ("sampler: {steps: 300}", ["section sampler", "umbrella: null"]),
+        ("warm_start: old", ["take no warm_start", "umbrella: null"]),
+        ("domain: {kind: free}", ["domain.kind is free", "umbrella: null"]),
         ("domain: {kind: ball}", ["domain.kind", "'box'", "'ball'"]),
         ("trained_starts: 7", ["trained_starts", "7"]),
-        ("sampler: {steps: -3}", ["sampler: steps must be at least 1", "-3"]),
+        ("umbrella: null\nsampler: {steps: -3}", ["sampler: steps must be at least 1", "-3"]),
         ("training: {steps: 0}", ["training: steps must be at least 1"]),
         ("grid: {ln_loss: {low: 1, high: 0}}", ["grid.ln_loss: an axis must run upwards"]),
         ("grid: {ln_loss: {bins: 1}}", ["grid.ln_loss: an axis needs at least 2 bins"]),
@@ -137,9 +146,9 @@ def test_builds_what_it_says():
     task = configs.build_task(config)
     model = configs.build_model(config, task)
     assert (len(task.inputs), model.vocabulary, model.d_mlp) == (25, 6, 16)
-    assert configs.build_grid(config).shape == (26, 15)
+    assert configs.build_grid(config).shape == (24, 18)
     assert [axis.name for axis in configs.build_grid(config).axes] == ["ln_loss", "test_accuracy"]
     for kind, domain in {"box": Box(), "shell": Shell(30.0), "free": Free()}.items():
-        assert configs.build_domain(Config(domain=DomainConfig(kind))) == domain
+        assert configs.build_domain(Config(domain=DomainConfig(kind), umbrella=None)) == domain
     with pytest.raises(ValueError, match="modulus"):
         configs.build_system(Config(task=TaskConfig(modulus=1)))

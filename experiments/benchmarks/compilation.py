@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/compilation.py [--out FILE.json]
 
-Each row is two processes, one after the other: the quickstart's networks and landscape with few
+Each row is two processes, one after the other: the quickstart's networks and Wang-Landau with few
 steps of every stage, so that all programs are there. Counted is the time in which any thread
 traces, lowers, compiles or fetches a program; beside it the seconds from the start of the process
 to its first block.
@@ -77,7 +77,7 @@ class Options:
 
 def once(changes: dict, where: Path, name: str) -> dict:
     """Seconds of one process."""
-    (where / "run.yaml").write_text("seed: 0\n")
+    (where / "run.yaml").write_text("umbrella: null\ntrained_starts: [memorising, generalising]\n")
     words = [str(word) for pair in (FEW | changes).items() for word in pair]
     command = [sys.executable, "-c", PROGRAM, str(where / f"{name}.json"), "sample"]
     command += [str(where / "run.yaml"), "--out", str(where / name), *words]

@@ -29,7 +29,9 @@ CONFIG = Config(
     model=ModelConfig(d_model=8, heads=2, d_head=4, d_mlp=16),
     training=TrainingConfig(steps=1000, learning_rate=1e-2, block=50),
     grid=GridConfig(AxisConfig(-4.0, -0.25, 10), AxisConfig(0.0, 1.0, 5)),
+    umbrella=None,
     sampler=SamplerConfig(steps=15_000, walkers=16, tile=2, groups=8, block=50, ladder_steps=200),
+    trained_starts=("memorising", "generalising"),
 )
 CLOCK = ("--checkpoint-seconds", "1")
 

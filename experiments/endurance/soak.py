@@ -41,8 +41,8 @@ CONFIG = Config(
     model=ModelConfig(d_model=16, heads=2, d_head=8, d_mlp=32),
     training=None,
     grid=GridConfig(AxisConfig(-5.0, -0.25, 20), AxisConfig(0.0, 1.0, 10)),
+    umbrella=None,
     sampler=SamplerConfig(walkers=16, tile=2, groups=8, ladder_steps=200),
-    trained_starts=(),
 )
 
 

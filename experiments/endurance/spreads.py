@@ -25,8 +25,8 @@ CONFIG = Config(
     model=ModelConfig(d_model=32, heads=4, d_head=8, d_mlp=64),
     training=None,
     grid=GridConfig(AxisConfig(-4.0, -0.25, 15), AxisConfig(0.0, 1.0, 10)),
+    umbrella=None,
     sampler=SamplerConfig(walkers=16, tile=2, groups=8, ladder_steps=100),
-    trained_starts=(),
 )
 
 

@@ -11,8 +11,8 @@ CONFIG = Config(
     task=TaskConfig(modulus=5),
     model=ModelConfig(d_model=8, heads=2, d_head=4, d_mlp=16),
     training=None,
-    trained_starts=(),
     grid=GridConfig(AxisConfig(-4.0, -0.25, 10), AxisConfig(0.0, 1.0, 5)),
+    umbrella=None,
     sampler=SamplerConfig(steps=1500, walkers=16, tile=2, groups=8, block=50, ladder_steps=100),
 )
 

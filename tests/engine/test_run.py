@@ -19,7 +19,9 @@ CONFIG = Config(
     model=ModelConfig(d_model=8, heads=2, d_head=4, d_mlp=16),
     training=TrainingConfig(steps=300, learning_rate=1e-2, block=50),
     grid=GridConfig(AxisConfig(-4.0, -0.25, 10), AxisConfig(0.0, 1.0, 5)),
+    umbrella=None,
     sampler=SamplerConfig(steps=1500, walkers=16, tile=2, groups=8, block=50, ladder_steps=100),
+    trained_starts=("memorising", "generalising"),
 )
 FIRST_OF_EACH = ("train", "starts", "ladder", "adaptation", "production")
 
