@@ -44,7 +44,7 @@ class TaskConfig:
 
     operation: str = "x+y"
     modulus: int = 13
-    train_fraction: float = 0.8
+    train_fraction: float = 0.7
     seed: int = 0
 
 

@@ -10,6 +10,7 @@ from glassgrok.analysis.equilibrium import (
     EquilibriumCurve,
     HighEntropyAdvantage,
     equilibrium_curve,
+    first_crossing,
     generalisation_loss,
     high_entropy_advantage,
     observable_curve,
@@ -51,7 +52,7 @@ def describe(landscape: Landscape, history=None, level: float = 0.9, rows: int =
         advantage = high_entropy_advantage(
             landscape, one["ln_train_loss"].values, one["smooth_test_accuracy"].values
         )
-        lines += describe_advantage(curve, advantage, rows)
+        lines += describe_advantage(curve, advantage, rows, _of_copies(history, curve.ln_loss))
     return lines
 
 
@@ -317,7 +318,10 @@ def _of_basins(groups: np.ndarray) -> list[str]:
 
 
 def describe_advantage(
-    curve: EquilibriumCurve, advantage: HighEntropyAdvantage, rows: int = 4
+    curve: EquilibriumCurve,
+    advantage: HighEntropyAdvantage,
+    rows: int = 4,
+    copies: np.ndarray | None = None,
 ) -> list[str]:
     """The high-entropy advantage at a few train losses, and whether it exceeds its error.
 
@@ -325,6 +329,7 @@ def describe_advantage(
         curve: of `equilibrium_curve`.
         advantage: of `high_entropy_advantage`.
         rows: how many train losses.
+        copies: (copies, rows of the grid) A of every training where it first falls below u.
 
     Returns:
         A table: two lines of heading, and one for each train loss.
@@ -339,9 +344,34 @@ def describe_advantage(
     return [
         "Equilibrium over training (* beyond two standard errors, ≥ training's bin not sampled):",
         f"  {'ln train loss':>13}{'A training':>13}{'A equilibrium':>15}{'advantage':>17}"
-        f"{'in S (nat)':>19}",
-        *(_advantage(curve, advantage, i) for i in sorted(set(usable[inner]), reverse=True)),
+        f"{'in S (nat)':>19}" + ("" if copies is None else f"{f'A of {len(copies)} copies':>17}"),
+        *(
+            (_advantage(curve, advantage, i) + _range(copies, i)).rstrip()
+            for i in sorted(set(usable[inner]), reverse=True)
+        ),
     ]
+
+
+def _of_copies(history, losses: np.ndarray) -> np.ndarray | None:
+    """(copies, losses) A of each where it first falls below a loss; none if there is but one."""
+    if history.sizes["copy"] == 1:
+        return None
+    each = [history.isel(copy=k) for k in range(history.sizes["copy"])]
+    return np.array(
+        [
+            [
+                first_crossing(one["ln_train_loss"].values, one["smooth_test_accuracy"].values, u)
+                for u in losses
+            ]
+            for one in each
+        ]
+    )
+
+
+def _range(copies: np.ndarray | None, i: int) -> str:
+    if copies is None:
+        return ""
+    return f"{f'{np.nanmin(copies[:, i]):.2f} to {np.nanmax(copies[:, i]):.2f}':>17}"
 
 
 def _advantage(curve: EquilibriumCurve, advantage: HighEntropyAdvantage, i: int) -> str:
@@ -353,7 +383,7 @@ def _advantage(curve: EquilibriumCurve, advantage: HighEntropyAdvantage, i: int)
         f"  {curve.ln_loss[i]:13.2f}{advantage.training_accuracy[i]:13.2f}"
         f"{curve.accuracy[i]:15.2f}{accuracy:>17}"
         f"{depth if np.isfinite(nats) else 'unknown':>19}"
-    ).rstrip()
+    )
 
 
 def _pm(value: float, error: float, digits: str) -> str:

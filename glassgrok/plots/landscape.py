@@ -183,6 +183,13 @@ def _draw_trajectory(axes: Axes, trajectory: tuple, grid: Grid):
     return dots
 
 
+def _draw_others(axes: Axes, history) -> None:
+    """The copies of the training beside the first, as thin lines."""
+    for copy in range(1, history.sizes["copy"]):
+        _, u, a = history_trajectory(history, copy)
+        axes.plot(u, a, color=STEPS(1.0), linewidth=0.8, alpha=0.7, zorder=3.5)
+
+
 def entropy_slices(landscape: Landscape, axes: Axes, losses=None) -> Axes:
     """S along the accuracy at a few train losses, each with its maximum at 0.
 
@@ -278,7 +285,8 @@ def landscape_figure(landscape: Landscape, history=None) -> Figure:
 
     Args:
         landscape: over u and A, or over u alone.
-        history: xarray.Dataset of a training, over (step, copy); copy 0 is drawn on the maps.
+        history: xarray.Dataset of a training, over (step, copy); copy 0 is drawn on the maps as
+            dots, the others as lines.
 
     Returns:
         Two maps, slices, and the training curves (S(u) without a history); of a landscape over one
@@ -301,6 +309,9 @@ def landscape_figure(landscape: Landscape, history=None) -> Figure:
     landscape_map(landscape, absolute, trajectory, curve)
     absolute.set_title("Entropy landscape", loc="left", pad=26, fontweight="bold")
     landscape_map(landscape, relative, trajectory, curve, relative=True)
+    if history is not None:
+        for axes in (absolute, relative):
+            _draw_others(axes, history)
     relative.set_title("Depth below the ridge", loc="left", pad=26, fontweight="bold")
     entropy_slices(landscape, slices)
     slices.set_title("Slices at fixed train loss", loc="left", fontweight="bold")
