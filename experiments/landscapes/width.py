@@ -1,13 +1,13 @@
-"""How much of the box fits, against the width of the network and against the rate of cooling.
+"""How much of the box fits, against the width of the network, of walkers held and not held.
 
     python experiments/landscapes/width.py [--scale quick | cpu | paper]
     python experiments/landscapes/width.py --draw
 
 x + y mod 13 by one-layer transformers of several widths, each cooled from random points by
-umbrella windows that are free along A, with several numbers of steps at each rung: what falls out
-of equilibrium later finds more volume. ln of the fraction of the box with ln train loss <= -5, of
-that with a test accuracy A >= 0.9 too, and what the run took. Runs are kept under --work and gone
-on with; at the end it writes width.json and width.md and draws width.png.
+umbrella windows that are free along A, once without waiting for walkers that are dragged, and held
+at each rung until they have explored half of the variance of u. ln of the fraction of the box with
+ln train loss <= -5, of that with a test accuracy A >= 0.9 too, and what the run took. Runs are kept
+under --work and gone on with; at the end it writes width.json and width.md and draws width.png.
 """
 
 import json
@@ -31,8 +31,8 @@ from glassgrok.landscape import Landscape, jackknife
 from glassgrok.terminal import display
 
 CONFIG = Path(__file__).with_name("p13.yaml")
-WIDTHS = {"quick": (16,), "cpu": (16, 24, 32), "paper": (16, 24, 32, 64, 128)}
-RUNG_STEPS = {"quick": (600,), "cpu": (600, 2400), "paper": (600, 2400, 9600, 38_400)}
+WIDTHS = {"quick": (16,), "cpu": (12, 16, 24, 32), "paper": (12, 16, 24, 32, 64, 128)}
+PATIENCE = {"quick": (0,), "cpu": (0, 3), "paper": (0, 3, 5)}  # times that walkers are held
 BELOW, GENERAL = -5.0, 0.9
 AIM = 2.0  # nats
 
@@ -42,8 +42,8 @@ class Options:
     """What to run.
 
     Attributes:
-        scale: quick for a net of width 16 in a minute, cpu for three widths in fifteen minutes,
-            paper for five.
+        scale: quick for a net of width 16 in a minute, cpu for four widths in forty minutes,
+            paper for six.
         work: folder of the runs.
         out: folder for the numbers, the figure and the table.
         draw: run nothing, only draw what is there.
@@ -55,26 +55,25 @@ class Options:
     draw: bool = False
 
 
-def config_of(width: int, rung_steps: int, scale: str) -> configs.Config:
+def config_of(width: int, patience: int, scale: str) -> configs.Config:
     """The config of p13.yaml at another width, without columns, training and trained starts."""
     config = configs.load(CONFIG)
     model = replace(config.model, d_model=width, d_head=width // 4, d_mlp=2 * width)
-    # One walker a group: how S depends on the rate of cooling is what is asked.
-    how = {"columns": 0, "rung_steps": rung_steps, "sweepers": 1, "crowd": 1, "steps": 600}
+    how = {"columns": 0, "patience": patience, "sweepers": 2, "crowd": 1, "steps": 600}
     umbrella, grid = replace(config.umbrella, **how, groups=8, block=25), config.grid
     if scale == "quick":
-        umbrella = replace(umbrella, groups=4, steps=250, draws=256)
+        umbrella = replace(umbrella, groups=4, steps=250, rung_steps=200, draws=256)
         grid = replace(grid, ln_loss=replace(grid.ln_loss, low=-0.5, bins=6))
     return replace(
         config, model=model, training=None, trained_starts=(), umbrella=umbrella, grid=grid
     )
 
 
-def measure(width: int, rung_steps: int, options: Options) -> dict:
-    """Run one width and rate, unless that is done, and what came out."""
-    where = options.work / f"{options.scale}-{width}-{rung_steps}"
-    config = config_of(width, rung_steps, options.scale)
-    print(f"Width {width}, {rung_steps} steps a rung, in {where}:", flush=True)
+def measure(width: int, patience: int, options: Options) -> dict:
+    """Run one width, unless that is done, and what came out."""
+    where = options.work / f"{options.scale}-{width}-{patience}"
+    config = config_of(width, patience, options.scale)
+    print(f"Width {width}, held {patience} times at most, in {where}:", flush=True)
     with display() as show:
         runs.run(where, config, resume=where.exists(), on_progress=show)
     landscape, about = Landscape.load(where / "landscape.nc"), folders.read_provenance(where)
@@ -89,7 +88,8 @@ def measure(width: int, rung_steps: int, options: Options) -> dict:
     return {
         "scale": options.scale,
         "width": width,
-        "rung_steps": rung_steps,
+        "patience": patience,
+        "explored": round(float(landscape.attributes["explored"][0]), 3),
         "parameters": _parameters(config),
         "below": below,
         "fits": _pair(landscape.fraction(u_below=below)),
@@ -145,26 +145,28 @@ def _parameters(config: configs.Config) -> int:
 def table(records: list[dict]) -> str:
     """A row for each width."""
     lines = [
-        "# Volume against width, and against the rate of cooling",
+        "# Volume against width, of walkers held and not held",
         "",
         "x + y mod 13, 70 % for training; one-layer transformers with 4 heads and an MLP twice as "
         "wide, in their boxes. Eight groups come down from random points, in umbrella windows that "
-        "are free along A (`experiments/landscapes/width.py`). ln of the fraction of the box with "
-        "ln train loss <= -5, and with A >= 0.9 too, with one standard error from groups. That "
-        "does not hold what no group has relaxed: compare the numbers of steps at each rung, and "
-        "how much S at the lowest loss rose from the first half of the sampling to the second. "
+        "are free along A (`experiments/landscapes/width.py`), two walkers a group, which are held "
+        "at each rung until they have explored half of the variance of u, so many times at most. "
+        "ln of the fraction of the box with ln train loss <= -5, and with A >= 0.9 too, with one "
+        "standard error from groups; beside it the least share of that variance that was explored "
+        "in the mean over six rungs in a row (below 0.5 walkers were dragged, and S is too low), "
+        "and how much S at the lowest loss rose from the first half of the sampling to the second. "
         "Walker-steps to 2 nats: those of the run times (mean error / 2)², the mean over the bins "
         "within 5 nats of the largest S of their row.",
         "",
-        "| width | parameters | steps a rung | ln fraction that fits | with A >= 0.9 | per "
-        "parameter | A at the lowest loss | rungs | walker-steps | s | mean error, nats | "
+        "| width | parameters | held | least explored | ln fraction that fits | with A >= 0.9 | "
+        "per parameter | A at the lowest loss | rungs | walker-steps | s | mean error, nats | "
         "walker-steps to 2 nats | rise between halves, nats | scale |",
-        "|---" * 14 + "|",
+        "|---" * 15 + "|",
     ]
     for r in records:
         cells = [
-            str(r["width"]), f"{r['parameters']:,}", f"{r['rung_steps']:,}", _pm(r["fits"]),
-            _pm(r["generalises"]),
+            str(r["width"]), f"{r['parameters']:,}", str(r["patience"]), f"{r['explored']:.2f}",
+            _pm(r["fits"]), _pm(r["generalises"]),
             f"{r['fits'][0] / r['parameters']:.4f}",
             _pm(r["lowest_A"], 2) + f" at {r['lowest_u']:.1f}",
             f"{r['windows']:,}", f"{r['walker_steps']:.3g}", f"{r['seconds']:.0f}",
@@ -186,11 +188,12 @@ def _pm(pair, digits: int = 1) -> str:
 
 
 def draw(records: list[dict], out: Path) -> None:
-    """width.png: the fractions, and the cost, a line for each rate of cooling."""
+    """width.png: the fractions, and the cost, held and not held."""
     page, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    for rung_steps in sorted({r["rung_steps"] for r in records}):
-        mine = [r for r in records if r["rung_steps"] == rung_steps]
-        size, label = [r["parameters"] for r in mine], f"{rung_steps:,} steps a rung"
+    for patience in sorted({r["patience"] for r in records}):
+        mine = [r for r in records if r["patience"] == patience]
+        size = [r["parameters"] for r in mine]
+        label = f"held {patience} times at most" if patience else "not held"
         (line,) = right.plot(size, [_to_aim(r) for r in mine], "o-", label=label)
         for name, style, what in (("fits", "-", ""), ("generalises", ":", ", A >= 0.9 too")):
             value, error = np.array([r[name] for r in mine], float).T
@@ -203,7 +206,7 @@ def draw(records: list[dict], out: Path) -> None:
 
 
 def _key(record: dict) -> tuple:
-    return record["scale"], record["width"], record["rung_steps"]
+    return record["scale"], record["width"], record["patience"]
 
 
 def main(options: Options) -> None:
@@ -214,8 +217,8 @@ def main(options: Options) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         startup.split_cpu(configs.load(CONFIG).umbrella.groups, None)
         startup.keep_compiled()
-        for width, rung_steps in product(WIDTHS[options.scale], RUNG_STEPS[options.scale]):
-            found = measure(width, rung_steps, options)
+        for width, patience in product(WIDTHS[options.scale], PATIENCE[options.scale]):
+            found = measure(width, patience, options)
             records = sorted([*(r for r in records if _key(r) != _key(found)), found], key=_key)
             write_json(path, {"records": records})
     if not records:

@@ -204,7 +204,7 @@ def test_rows_with_a_gap_on_the_ridge_are_named_and_not_quoted():
 
 
 def test_advantage_has_its_values_and_errors():
-    rows = table(report.describe(landscape(noise=0.1), history(), rows=2))
+    rows = table(report.describe(landscape(noise=0.1), history().isel(copy=[0]), rows=2))
     assert len(rows) == 2
     for u, training, equilibrium, advantage, _, _, star, nats, *error in rows:
         exact = 0.35 - 0.075 * float(u) - 0.2
@@ -216,7 +216,7 @@ def test_advantage_has_its_values_and_errors():
 
 
 def test_advantage_within_error_unknown_or_bounded():
-    whole, past = landscape(noise=0.1), history()
+    whole, past = landscape(noise=0.1), history().isel(copy=[0])
     u = GRID.axes[0].centers
     past["smooth_test_accuracy"] = 0.35 - 0.075 * past["ln_train_loss"]
     assert any(row[-1] != "*" for row in table(report.describe(whole, past)))
@@ -227,6 +227,15 @@ def test_advantage_within_error_unknown_or_bounded():
     away = history()
     away["ln_train_loss"] = away["ln_train_loss"] * 0 + u[0] - 5
     assert "share no train loss" in report.describe(whole, away)[-1]
+
+
+def test_the_range_of_all_copies_stands_beside_the_first():
+    past = history()
+    past["smooth_test_accuracy"] = past["smooth_test_accuracy"] + 0.05 * past["copy"]
+    lines = report.describe(landscape(noise=0.1), past, rows=2)
+    count = past.sizes["copy"]
+    assert f"A of {count} copies" in lines[-3]
+    assert all(line.endswith(f"0.20 to {0.2 + 0.05 * (count - 1):.2f}") for line in lines[-2:])
 
 
 def test_empty_and_one_dimensional_landscapes_have_a_report():
