@@ -13,6 +13,7 @@ from glassgrok.claims import AGREES, DIFFERS, OPEN
 from glassgrok.landscape import Landscape, Umbrella
 
 pytestmark = pytest.mark.usefixtures("one_device")
+RUNS = pytest.mark.slow  # four runs of umbrella windows; what they are judged by is tested below
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,7 @@ def quick(tmp_path_factory):
     return options
 
 
+@RUNS
 def test_spheres_and_the_box_are_measured(quick):
     found, text = written(quick.out, "entropy_teacher")
     assert len(found["levels"]) == 3
@@ -37,6 +39,7 @@ def test_spheres_and_the_box_are_measured(quick):
     assert "of these networks in equilibrium" in text
 
 
+@RUNS
 def test_finished_landscapes_are_not_repeated(quick, monkeypatch):
     def never(*args, **how):
         raise AssertionError("sampled again")
@@ -45,6 +48,7 @@ def test_finished_landscapes_are_not_repeated(quick, monkeypatch):
     goldilocks.main(quick)
 
 
+@RUNS
 def test_landscapes_of_other_settings_are_refused(quick, monkeypatch):
     monkeypatch.setitem(goldilocks.UMBRELLA, "quick", goldilocks.gg.UmbrellaConfig())
     with pytest.raises(ValueError, match="measured with other settings; remove it"):

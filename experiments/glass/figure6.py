@@ -40,10 +40,10 @@ def line(width: int, kind: str, copies: list[dict]) -> list:
 
 
 def main(options: Options) -> None:
-    """Train the three widths twice, draw and write."""
+    """Train each width twice, draw and write."""
     began, p, found = time.perf_counter(), modulus_of(options.scale), {}
     task = gg.modular("x+y", p, 0.5)
-    page, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    page, axes = plt.subplots(2, len(WIDTHS), figsize=(13, 7), layout="constrained", squeeze=False)
     for column, width in zip(axes.T, WIDTHS, strict=True):
         for place, kind in zip(column, KINDS, strict=True):
             model, config = model_of(options.scale, width), config_of(options, kind)
