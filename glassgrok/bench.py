@@ -1,5 +1,6 @@
 """`glassgrok bench`: how fast a config runs on this machine, and how long the whole job takes."""
 
+import math
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from glassgrok import config as configs
 from glassgrok.config import Config
 from glassgrok.engine.devices import Spread
 from glassgrok.engine.run import START_STEPS
-from glassgrok.sampling.timing import Timing, measure, tiles
+from glassgrok.sampling.timing import Timing, measure, measure_windows, tiles
 from glassgrok.training import TrainingConfig, block_length, copies, init_training, make_block
 
 TRAINING_STEPS = 5  # of the block that is timed
@@ -30,7 +31,8 @@ class Bench(NamedTuple):
         sampling: of the config as it is.
         tiles: tile -> walker-steps/s, where they were tried.
         training_seconds: estimate for the training and the trained starts, 0 without any.
-        sampling_seconds: estimate for the sampling, with what is compiled.
+        sampling_seconds: estimate for the sampling, with what is compiled; NaN of umbrella windows,
+            which take as many steps as walkers need to explore.
     """
 
     sampling: Timing
@@ -57,22 +59,20 @@ def bench(
     Raises:
         ValueError: parts of the config do not fit together, or there are fewer devices.
     """
-    if config.umbrella is not None:
-        raise ValueError(
-            "bench times the ladder, Wang-Landau and the production, but the config has umbrella "
-            "windows; take the umbrella section out to time the same network."
-        )
     system, grid = configs.build_system(config), configs.build_grid(config)
+    windows, how = config.umbrella is not None, config.umbrella or config.sampler
 
-    def timed(sampler) -> Timing:
-        return measure(system, grid, sampler, devices, spread, rounds)
+    def timed(how) -> Timing:
+        if windows:
+            starts = len(config.trained_starts)
+            return measure_windows(system, grid, how, starts, devices, spread, rounds)
+        return measure(system, grid, how, devices, spread, rounds)
 
-    found = timed(config.sampler)
+    found = timed(how)
     rates = {}
-    for tile in tiles(config.sampler, found.devices) if try_tiles else ():
-        same = tile == config.sampler.tile
-        rates[tile] = (found if same else timed(replace(config.sampler, tile=tile))).rate
-    seconds = config.sampler.total_steps * found.step + found.compilation
+    for tile in tiles(how, found.devices) if try_tiles else ():
+        rates[tile] = (found if tile == how.tile else timed(replace(how, tile=tile))).rate
+    seconds = math.nan if windows else how.total_steps * found.step + found.compilation
     return Bench(found, rates, _training_seconds(config), seconds)
 
 
@@ -106,25 +106,33 @@ def describe(config: Config, found: Bench) -> list[str]:
     Returns:
         The lines.
     """
-    one, sampler = found.sampling, config.sampler
+    one, how = found.sampling, config.umbrella or config.sampler
     devices = "device" if one.devices == 1 else "devices"
     lines = [
-        f"{one.parameters:,} parameters; {one.walkers:,} walkers in tiles of {sampler.tile} on "
+        f"{one.parameters:,} parameters; {one.walkers:,} walkers in tiles of {how.tile} on "
         f"{one.devices} {devices} ({jax.devices()[0].device_kind}).",
         f"{one.rate:,.4g} walker-steps/s, of which",
-        *(f"  {share:6.1%}  {WORDS[name]}" for name, share in one.shares.items()),
+        *(f"  {share:6.1%}  {WORDS[name]}" for name, share in one.shares.items() if share),
         f"Compiling took {one.compilation:.1f} s.",
     ]
-    total = found.training_seconds + found.sampling_seconds
-    lines.append(
-        f"The whole job: about {_span(total)} for {sampler.total_steps * one.walkers:,} "
-        f"walker-steps ({_span(found.sampling_seconds)}) and the training "
-        f"({_span(found.training_seconds)})."
-    )
+    if config.umbrella is not None:
+        lines.append(
+            f"A million walker-steps: about {_span(1e6 / one.rate)}; the training: "
+            f"{_span(found.training_seconds)}. Windows take as many steps as walkers need to "
+            "explore each rung; figures/landscapes tells how many some runs took."
+        )
+    else:
+        total = found.training_seconds + found.sampling_seconds
+        lines.append(
+            f"The whole job: about {_span(total)} for {how.total_steps * one.walkers:,} "
+            f"walker-steps ({_span(found.sampling_seconds)}) and the training "
+            f"({_span(found.training_seconds)})."
+        )
     if found.tiles:
         best = max(found.tiles, key=found.tiles.get)
         told = ", ".join(f"{tile}: {rate:,.4g}" for tile, rate in found.tiles.items())
-        lines.append(f"Walker-steps/s by size of tile: {told}; --sampler.tile {best} is fastest.")
+        option = "umbrella" if config.umbrella is not None else "sampler"
+        lines.append(f"Walker-steps/s by size of tile: {told}; --{option}.tile {best} is fastest.")
     return lines
 
 
@@ -132,7 +140,11 @@ def plain(found: Bench) -> dict:
     """The numbers as JSON."""
     one = found.sampling
     more = {"walker_steps_per_second": one.rate, "shares": one.shares}
-    return found._asdict() | {"sampling": one._asdict() | more}
+    seconds = found.sampling_seconds
+    return found._asdict() | {
+        "sampling": one._asdict() | more,
+        "sampling_seconds": None if math.isnan(seconds) else seconds,
+    }
 
 
 def _span(seconds: float) -> str:

@@ -418,7 +418,8 @@ def _bench(words: list[str]) -> int:
                 raise ValueError(f"There is no folder {self.json.parent}; make it, for --json.")
 
     options = _parse(Options, words, command)
-    devices = _begin_jax(options.machine, options.config.sampler.tiles)
+    _refuse_unused(words, options.config)
+    devices = _begin_jax(options.machine, options.config.tiles)
     from glassgrok import bench
     from glassgrok.engine import folder, processes
 

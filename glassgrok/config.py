@@ -23,7 +23,15 @@ from glassgrok.training import TrainingConfig
 # What the quickstart asks of the two, and of Wang-Landau where that is asked for.
 QUICK_TRAINING = TrainingConfig(steps=2000, learning_rate=1e-2, seeds=6)
 QUICK_UMBRELLA = UmbrellaConfig(
-    groups=6, steps=300, block=25, rung_steps=200, spread=2.0, columns=0, omega_dt=0.5, sweepers=2
+    groups=6,
+    steps=300,
+    block=25,
+    rung_steps=200,
+    spread=2.0,
+    columns=0,
+    omega_dt=0.5,
+    sweepers=2,
+    tile=2,
 )
 QUICK_SAMPLER = SamplerConfig(
     steps=42_000, walkers=16, tile=2, omega_dt=0.4, ladder_steps=300, coarse=1.0

@@ -71,7 +71,7 @@ def test_help_of_each_command(capsys, command):
         assert "--overwrite" in out
     elif command == "bench":
         assert "--tiles" in out
-        assert "--sampler.walkers" in out
+        assert "--umbrella.tile" in out
     else:
         assert "DIR" in out
 

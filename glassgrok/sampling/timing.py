@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassgrok.engine.restrained import Restraint
 from glassgrok.grid import Axis, Grid
+from glassgrok.sampling import apparatus as umbrella
 from glassgrok.sampling.blocks import drive_of
-from glassgrok.sampling.config import SamplerConfig
+from glassgrok.sampling.config import SamplerConfig, UmbrellaConfig
 from glassgrok.sampling.sampler import advance
 from glassgrok.sampling.state import (
     ADAPTATION,
@@ -103,9 +105,76 @@ def measure(
         "production": _stage(program, begin(state, PRODUCTION)._replace(step=_counted(config))),
         "growing": _block(program, state, 1e-9),
         "frozen": _block(program, state, 0.0),
-        "passes": _passes(program, state),
-        "noise": _noise(program, state),
+        "passes": _passes(program, _own(program, state).walkers.position),
+        "noise": _noise(program, _own(program, state).walkers.position),
     }
+    first, best = _timed(runs, rounds)
+    compilation = sum(max(first[name] - best[name], 0.0) for name in ("adaptation", "production"))
+    found = _divided(program, {name: seconds / config.block for name, seconds in best.items()})
+    return found._replace(compilation=compilation)
+
+
+def measure_windows(
+    system: System,
+    grid: Grid,
+    config: UmbrellaConfig,
+    starts: int = 0,
+    devices: int | None = None,
+    spread: str = "jit",
+    rounds: int = 5,
+) -> Timing:
+    """Time a block of steps under restraints, of all walkers of a rung on its way down.
+
+    They stay where they are drawn. Left out is what is done between blocks: exchanges, reports,
+    the stiffness at each rung.
+
+    Args:
+        system, grid, config: of the run.
+        starts: trained starts that have witnesses.
+        devices, spread, rounds: as of `measure`.
+
+    Raises:
+        ValueError: as `umbrella`.
+    """
+    key = jax.random.key(0)
+    groups = config.groups + config.witnesses * starts
+    parts = umbrella.build(system, grid, replace(config, groups=groups), key, None, devices, spread)
+    points = umbrella.uniform_points(parts, config.sweepers, key)
+    walkers = umbrella.at_rest(parts.flat, points, key)
+    there, tile = umbrella.spread_out(parts, points.shape[0] * points.shape[1])
+    values = np.zeros((*points.shape[:2], len(grid.axes)), np.float32)
+    held = Restraint(values, values, np.full(points.shape[:2], GENTLE, np.float32))
+    held = there.split(there.scatter(umbrella.tiled(held, there, tile)))
+    walkers = there.scatter(umbrella.tiled(walkers, there, tile))
+    parts = parts._replace(devices=there)
+    holder = [there.split(jax.tree.map(jnp.copy, walkers))]
+
+    def block():
+        holder[0], seen = parts.run(holder[0], held, np.int32(0))
+        return seen
+
+    position = walkers.position
+    first, best = _timed(
+        {"block": block, "passes": _passes(parts, position), "noise": _noise(parts, position)},
+        rounds,
+    )
+    each = {name: seconds / config.block for name, seconds in best.items()}
+    noise = each["noise"] / config.every
+    return Timing(
+        passes=each["passes"],
+        noise=noise,
+        rest=max(each["block"] - each["passes"] - noise, 0.0),
+        sums=0.0,
+        host=0.0,
+        compilation=max(first["block"] - best["block"], 0.0),
+        parameters=parts.flat.size,
+        walkers=points.shape[0] * points.shape[1],  # and those that fill devices are in the time
+        devices=len(there.local) * jax.process_count(),
+    )
+
+
+def _timed(runs: dict[str, Callable], rounds: int) -> tuple[dict, dict]:
+    """Seconds of each the first time, and the best of those after it, taken in turn."""
     first, best = {}, {}
     for turn in range(rounds + 1):
         for name, run in runs.items():
@@ -116,9 +185,7 @@ def measure(
                 best[name] = min(best.get(name, np.inf), seconds)
             else:
                 first[name] = seconds
-    compilation = sum(max(first[name] - best[name], 0.0) for name in ("adaptation", "production"))
-    found = _divided(program, {name: seconds / config.block for name, seconds in best.items()})
-    return found._replace(compilation=compilation)
+    return first, best
 
 
 def _divided(program: Program, seconds: dict[str, float]) -> Timing:
@@ -194,7 +261,7 @@ def _block(program: Program, state: SamplerState, deposit: float) -> Callable:
     return run
 
 
-def _passes(program: Program, state: SamplerState) -> Callable:
+def _passes(program, position) -> Callable:
     """As many forward and backward passes as a block has, each at the last one's result."""
 
     def gradient(x):
@@ -204,10 +271,10 @@ def _passes(program: Program, state: SamplerState) -> Callable:
     def one(_, x):
         return x - 1e-9 * jax.vmap(gradient)(x)
 
-    return _looped(program, one, _own(program, state).walkers.position)
+    return _looped(program, one, position)
 
 
-def _noise(program: Program, state: SamplerState) -> Callable:
+def _noise(program, position) -> Callable:
     """As many draws as a block has; added up, so that none is left out."""
     shape = (program.flat.size,)
     draw = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(0), i), shape))
@@ -215,10 +282,10 @@ def _noise(program: Program, state: SamplerState) -> Callable:
     def one(step, total):
         return total + draw(step * len(total) + jnp.arange(len(total)))
 
-    return _looped(program, one, _own(program, state).walkers.position)
+    return _looped(program, one, position)
 
 
-def _looped(program: Program, one: Callable, position) -> Callable:
+def _looped(program, one: Callable, position) -> Callable:
     """`one(step, tile)` for every step of a block and every tile, on all devices."""
     steps = program.config.block
     run = program.devices.map(
@@ -227,8 +294,11 @@ def _looped(program: Program, one: Callable, position) -> Callable:
     return lambda: run(position)
 
 
-def tiles(config: SamplerConfig, devices: int) -> list[int]:
+def tiles(config: SamplerConfig | UmbrellaConfig, devices: int) -> list[int]:
     """Sizes of tiles that the walkers can be cut into on so many devices; powers of two."""
+    if isinstance(config, UmbrellaConfig):
+        most = max(1, config.groups * config.copies * config.sweepers // devices)
+        return [2**k for k in range(most.bit_length())]
     found, tile = [], 1
     while tile <= config.walkers // config.groups:
         count, rest = divmod(config.walkers, tile)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import glassgrok as gg
-from glassgrok.sampling.timing import PARTS, measure, tiles
+from glassgrok.sampling.timing import PARTS, measure, measure_windows, tiles
 
 CONFIG = gg.SamplerConfig(
     steps=400, walkers=16, tile=2, groups=4, ladder_steps=100, block=20, sync=10
@@ -39,7 +39,20 @@ def test_the_parts_add_up():
     assert little.rate > 2 * found.rate
 
 
+def test_the_parts_of_a_step_of_windows_add_up():
+    config = gg.UmbrellaConfig(groups=4, witnesses=2, sweepers=3, block=20, tile=2)
+    found = measure_windows(costly(1000), LINE, config, 1, rounds=2)
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.shares["passes"] > 0.5
+    assert (found.parameters, found.walkers, found.devices) == (64, 18, 2)
+    little = measure_windows(costly(1), LINE, config, rounds=2)
+    assert little.walkers == 12
+    assert little.step / 12 < found.step / 18 / 2
+
+
 def test_sizes_of_tiles():
+    windows = gg.UmbrellaConfig(groups=3, sweepers=2)
+    assert [tiles(windows, devices) for devices in (1, 2, 6)] == [[1, 2, 4], [1, 2], [1]]
     assert tiles(CONFIG, 1) == tiles(CONFIG, 2) == [1, 2, 4]
     assert tiles(replace(CONFIG, groups=2), 4) == [1, 2, 4]
     assert tiles(replace(CONFIG, walkers=24, groups=3), 1) == [1, 2, 4, 8]
