@@ -202,8 +202,8 @@ def _start(command: str, config, words: list[str], out: Path, kind: str) -> int:
         saving: Annotated[Saving, tyro.conf.arg(name="")] = Saving()
         config: Annotated[Config, tyro.conf.arg(name="")] = found
 
+    _refuse_unused(words, config)
     options = _parse(Options, words, command)
-    _refuse_unused(words, options.config)
     from glassgrok.engine import folder
 
     if not _of_several(options.machine):  # else another may have made the folder by now
@@ -233,8 +233,8 @@ def _resume(words: list[str]) -> int:
         saving: Annotated[Saving, tyro.conf.arg(name="")] = Saving()
         config: Annotated[Config, tyro.conf.arg(name="")] = found
 
+    _refuse_unused(words, found)
     options = _parse(Options, words, f"resume {path}")
-    _refuse_unused(words, options.config)
     from glassgrok import results
     from glassgrok.engine import run
 
@@ -417,8 +417,8 @@ def _bench(words: list[str]) -> int:
             if self.json is not None and not self.json.parent.is_dir():
                 raise ValueError(f"There is no folder {self.json.parent}; make it, for --json.")
 
+    _refuse_unused(words, found)
     options = _parse(Options, words, command)
-    _refuse_unused(words, options.config)
     devices = _begin_jax(options.machine, options.config.tiles)
     from glassgrok import bench
     from glassgrok.engine import folder, processes
@@ -439,12 +439,18 @@ def _bench(words: list[str]) -> int:
 
 def _refuse_unused(words: list[str], config) -> None:
     """Say which options would do nothing."""
-    unused = [word for word in words if word.startswith("--sampler.")]
-    if unused and config.umbrella is not None:
+    windows = config.umbrella is not None
+    section = "--sampler." if windows else "--umbrella."
+    unused = [word for word in words if word.startswith(section)]
+    if unused:
+        first = unused[0].split("=")[0]
         raise Usage(
-            f"{unused[0].split('=')[0]} is of Wang-Landau sampling, but this config samples by "
-            "umbrella windows; leave it out, or give a config with 'umbrella: null', such as "
+            f"{first} is of Wang-Landau sampling, but this config samples by umbrella windows; "
+            "leave it out, or give a config with 'umbrella: null', such as "
             "experiments/quickstart/plain_wlmd.yaml."
+            if windows
+            else f"{first} is of umbrella windows, but this config says 'umbrella: null'; leave "
+            "one of the two out."
         )
 
 

@@ -99,6 +99,7 @@ def test_help_of_each_command(capsys, command):
         (["sample", "broken.yaml"], ["not valid YAML"]),
         (["sample", "wl.yaml"], ["section sampler", "umbrella: null"]),
         (["quickstart", "--sampler.steps", "400"], ["--sampler.steps", "umbrella: null"]),
+        (["sample", "tiny.yaml", "--umbrella.steps=9"], ["--umbrella.steps is", "umbrella: null"]),
         (["resume"], ["DIR", "nothing"]),
         (["resume", "--sampler.steps", "5"], ["DIR", "--sampler.steps"]),
         (["resume", "absent"], ["no folder absent"]),
