@@ -222,7 +222,7 @@ def test_two_runs_are_compared(tmp_path, capsys):
     words = ["compare", *map(str, runs), "--out", str(tmp_path / "map.png")]
     assert cli.main(words) == 0
     out = capsys.readouterr().out
-    assert out.startswith("The runs have equal configs.\n168 bins in common;")
+    assert out.startswith("The runs have equal configs.\n159 bins in common;")
     assert out.count(" agrees: rms 0") == 4
     assert (tmp_path / "map.png").stat().st_size > 10_000
     assert cli.main(["compare", str(runs[0]), str(figures / "landscapes" / "p13_80")]) == 2
