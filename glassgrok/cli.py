@@ -233,7 +233,7 @@ def _resume(words: list[str]) -> int:
         saving: Annotated[Saving, tyro.conf.arg(name="")] = Saving()
         config: Annotated[Config, tyro.conf.arg(name="")] = found
 
-    _refuse_unused(words, found)
+    _refuse_unused(words, found, f"more steps are --{found.changeable}")
     options = _parse(Options, words, f"resume {path}")
     from glassgrok import results
     from glassgrok.engine import run
@@ -437,21 +437,22 @@ def _bench(words: list[str]) -> int:
 # --- options ----------------------------------------------------------------------------------
 
 
-def _refuse_unused(words: list[str], config) -> None:
-    """Say which options would do nothing."""
+def _refuse_unused(words: list[str], config, hint: str = "") -> None:
+    """Say which options would do nothing; of a run that has begun, what to do is the hint."""
     windows = config.umbrella is not None
     section = "--sampler." if windows else "--umbrella."
     unused = [word for word in words if word.startswith(section)]
     if unused:
         first = unused[0].split("=")[0]
-        raise Usage(
-            f"{first} is of Wang-Landau sampling, but this config samples by umbrella windows; "
+        told, cure = (
+            "is of Wang-Landau sampling, but this config samples by umbrella windows",
             "leave it out, or give a config with 'umbrella: null', such as "
-            "experiments/quickstart/plain_wlmd.yaml."
-            if windows
-            else f"{first} is of umbrella windows, but this config says 'umbrella: null'; leave "
-            "one of the two out."
+            "experiments/quickstart/plain_wlmd.yaml",
         )
+        if not windows:
+            told = "is of umbrella windows, but this config says 'umbrella: null'"
+            cure = "leave one of the two out"
+        raise Usage(f"{first} {told}; {hint or cure}.")
 
 
 def _parse(kind: type, words: list[str], command: str) -> Any:

@@ -193,6 +193,8 @@ def test_sample_interrupt_show_resume_show_plot(here, capsys):
     err = capsys.readouterr().err
     assert "sampler.friction 0.01" in err
     assert "--warm-start" in err
+    assert cli.main(["resume", "run one", "--umbrella.steps", "400"]) == 2
+    assert "more steps are --sampler.steps" in capsys.readouterr().err
     assert cli.main(["resume", "run one", "--sampler.steps", "400"]) == 2
     assert "give at least 1,650" in capsys.readouterr().err
     assert "steps: 1500" in Path("run one/config.yaml").read_text()

@@ -2,7 +2,7 @@
 
     python experiments/exactness/network.py [--scale quick | cpu | paper] [--part PART]
 
-1. `first` and `second`: two runs of the quickstart's network with different seeds and opposite
+1. `first` and `second`: two runs of a network of x + y mod 17 with different seeds and opposite
    starts (random and memorising; random and generalising). Their surfaces must agree.
 2. `top` and `top-second`: the same where random networks lie, and the two together against uniform
    draws from the box.

@@ -42,8 +42,8 @@ class Options:
     """What to run.
 
     Attributes:
-        scale: quick for a net of width 16 in a minute, cpu for four widths in forty minutes,
-            paper for six.
+        scale: quick for a net of width 16 in a minute, cpu for four widths in an hour and
+            a half of a core, paper for six.
         work: folder of the runs.
         out: folder for the numbers, the figure and the table.
         draw: run nothing, only draw what is there.
@@ -215,7 +215,7 @@ def main(options: Options) -> None:
     records = json.loads(path.read_text(encoding="utf-8"))["records"] if path.exists() else []
     if not options.draw:
         options.out.mkdir(parents=True, exist_ok=True)
-        startup.split_cpu(configs.load(CONFIG).umbrella.groups, None)
+        startup.split_cpu(config_of(16, 0, options.scale).tiles, None)
         startup.keep_compiled()
         for width, patience in product(WIDTHS[options.scale], PATIENCE[options.scale]):
             found = measure(width, patience, options)

@@ -329,7 +329,8 @@ def describe_advantage(
         curve: of `equilibrium_curve`.
         advantage: of `high_entropy_advantage`.
         rows: how many train losses.
-        copies: (copies, rows of the grid) A of every training where it first falls below u.
+        copies: (copies, rows of the grid) A of every training where it first falls below u, NaN
+            where it does not; their number stands in brackets where it is not all of them.
 
     Returns:
         A table: two lines of heading, and one for each train loss.
@@ -371,7 +372,9 @@ def _of_copies(history, losses: np.ndarray) -> np.ndarray | None:
 def _range(copies: np.ndarray | None, i: int) -> str:
     if copies is None:
         return ""
-    return f"{f'{np.nanmin(copies[:, i]):.2f} to {np.nanmax(copies[:, i]):.2f}':>17}"
+    there = copies[np.isfinite(copies[:, i]), i]  # some never fall so low
+    count = f" ({len(there)})" if len(there) < len(copies) else ""
+    return f"{f'{there.min():.2f} to {there.max():.2f}{count}':>17}"
 
 
 def _advantage(curve: EquilibriumCurve, advantage: HighEntropyAdvantage, i: int) -> str:

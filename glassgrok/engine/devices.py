@@ -242,7 +242,8 @@ def choose(tiles: int, count: int | None = None, spread: Spread = "jit") -> Devi
     if tiles % processes:
         raise ValueError(
             f"{processes} processes are here, but {tiles} tiles of walkers cannot be shared evenly "
-            "among them; change walkers, tile or the number of processes."
+            "among them; change the number of processes, or walkers and tile (of umbrella windows "
+            "groups, witnesses or copies)."
         )
     own = tiles // processes
     if count is None:
@@ -250,6 +251,7 @@ def choose(tiles: int, count: int | None = None, spread: Spread = "jit") -> Devi
     if not 1 <= count <= len(local) or own % count:
         raise ValueError(
             f"{count} devices were asked for, but {len(local)} are here and {own} tiles of "
-            "walkers must divide evenly among them; change devices, walkers or tile."
+            "walkers must divide evenly among them; change devices, or walkers and tile (of "
+            "umbrella windows groups, witnesses or copies)."
         )
     return Devices(tuple(local[:count]), tiles, spread)

@@ -253,7 +253,8 @@ def _refuse(one: str, other: str, found: dict[str, tuple[Any, Any]], allowed: st
         return
     before, now = map(configs.show, found[name])
     told = f"{one} {name} {before}, but {other} {now}"
-    if name.startswith((*warm.SAME, "umbrella")):
+    # Windows begin with the whole domain, and take no landscape to start from.
+    if allowed == "umbrella.steps" or name.startswith((*warm.SAME, "umbrella")):
         raise ValueError(f"{told}; put it back, or start another run with --out.")
     raise ValueError(
         f"{told}, and only {allowed} may be changed; put it back, or start another run from "

@@ -55,6 +55,7 @@ def landscape_map(
     trajectory: tuple | None = None,
     curve: EquilibriumCurve | None = None,
     relative: bool = False,
+    others: tuple = (),
 ) -> Axes:
     """S(u, A) in colour, with training and equilibrium on it; Zhang et al. (2025), Fig. 1.
 
@@ -65,6 +66,7 @@ def landscape_map(
         curve: of `equilibrium_curve`; drawn with a band of one standard error.
         relative: show S - max_A S at each u instead, the depth below the ridge, which is small
             against the hundreds of nats by which S rises with u; cut off at -40 nats.
+        others: more trajectories, drawn as thin lines.
 
     Returns:
         The axes.
@@ -86,6 +88,8 @@ def landscape_map(
     handles = [Patch(label="not sampled", **UNSAMPLED)] if entropy.mask.any() else []
     if curve is not None:
         handles.insert(0, _draw_curve(axes, curve))
+    if others:
+        handles.insert(0, _draw_others(axes, others))
     if trajectory is not None:
         handles.insert(0, _draw_trajectory(axes, trajectory, landscape.grid))
     label = "$S - \\max_A S$ at this loss (nat)" if relative else "entropy $S$ (nat)"
@@ -102,10 +106,12 @@ def landscape_map(
             handles=handles,
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=3,
+            ncols=4,
             frameon=False,
             borderaxespad=0.2,
-            columnspacing=1.2,
+            columnspacing=0.9 if others else 1.2,
+            handlelength=1.4 if others else None,
+            fontsize="small" if others else None,  # a wider one would squeeze the map
         )
     return axes
 
@@ -183,11 +189,11 @@ def _draw_trajectory(axes: Axes, trajectory: tuple, grid: Grid):
     return dots
 
 
-def _draw_others(axes: Axes, history) -> None:
-    """The copies of the training beside the first, as thin lines."""
-    for copy in range(1, history.sizes["copy"]):
-        _, u, a = history_trajectory(history, copy)
-        axes.plot(u, a, color=STEPS(1.0), linewidth=0.8, alpha=0.7, zorder=3.5)
+def _draw_others(axes: Axes, others: tuple):
+    """Thin lines in a colour of no step; returns what the legend shows."""
+    for _, u, a in others:
+        (line,) = axes.plot(u, a, color="0.15", linewidth=0.8, zorder=3.5, label="other copies")
+    return line
 
 
 def entropy_slices(landscape: Landscape, axes: Axes, losses=None) -> Axes:
@@ -305,13 +311,12 @@ def landscape_figure(landscape: Landscape, history=None) -> Figure:
     panels = figure.subfigures(2, 2, wspace=0.02, hspace=0.03).flat
     absolute, relative, slices, last = (panel.subplots() for panel in panels)
     curve = equilibrium_curve(landscape)
-    trajectory = None if history is None else history_trajectory(history)
-    landscape_map(landscape, absolute, trajectory, curve)
-    absolute.set_title("Entropy landscape", loc="left", pad=26, fontweight="bold")
-    landscape_map(landscape, relative, trajectory, curve, relative=True)
+    trajectory, others = None, ()
     if history is not None:
-        for axes in (absolute, relative):
-            _draw_others(axes, history)
+        trajectory, *others = (history_trajectory(history, k) for k in range(history.sizes["copy"]))
+    landscape_map(landscape, absolute, trajectory, curve, others=tuple(others))
+    absolute.set_title("Entropy landscape", loc="left", pad=26, fontweight="bold")
+    landscape_map(landscape, relative, trajectory, curve, relative=True, others=tuple(others))
     relative.set_title("Depth below the ridge", loc="left", pad=26, fontweight="bold")
     entropy_slices(landscape, slices)
     slices.set_title("Slices at fixed train loss", loc="left", fontweight="bold")

@@ -241,7 +241,7 @@ class UmbrellaConfig:
         crowd: each of them is there so many times from where S' has fallen to 0.8 of its peak to
             where it is 0.3 of what it was beyond the jump, or to the end, and then once again:
             there walkers part into basins, which they do not leave below. At p = 13 and 80 % of
-            the pairs three of six groups of 32 found those that hold nearly all volume
+            the pairs four of twelve groups of 32 found those that hold nearly all volume
             (figures/landscapes). Noise in S' before the peak may switch it on early, which costs
             time only.
         tile: walkers that run side by side on one device. On a processor 2 to 8 are equally fast.

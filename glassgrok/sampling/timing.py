@@ -11,7 +11,8 @@ import numpy as np
 
 from glassgrok.engine.restrained import Restraint
 from glassgrok.grid import Axis, Grid
-from glassgrok.sampling import apparatus as umbrella
+from glassgrok.sampling import apparatus as umbrella_apparatus
+from glassgrok.sampling.apparatus import Apparatus
 from glassgrok.sampling.blocks import drive_of
 from glassgrok.sampling.config import SamplerConfig, UmbrellaConfig
 from glassgrok.sampling.sampler import advance
@@ -123,14 +124,14 @@ def measure_windows(
     spread: str = "jit",
     rounds: int = 5,
 ) -> Timing:
-    """Time a block of steps under restraints, of all walkers of a rung on its way down.
+    """Time a block of steps under restraints, of all walkers that go down from rung to rung.
 
     They stay where they are drawn. Left out is what is done between blocks: exchanges, reports,
     the stiffness at each rung.
 
     Args:
         system, grid, config: of the run.
-        starts: trained starts that have witnesses.
+        starts: trained starts that have witnesses; these do not go down, but devices divide them.
         devices, spread, rounds: as of `measure`.
 
     Raises:
@@ -138,14 +139,16 @@ def measure_windows(
     """
     key = jax.random.key(0)
     groups = config.groups + config.witnesses * starts
-    parts = umbrella.build(system, grid, replace(config, groups=groups), key, None, devices, spread)
-    points = umbrella.uniform_points(parts, config.sweepers, key)
-    walkers = umbrella.at_rest(parts.flat, points, key)
-    there, tile = umbrella.spread_out(parts, points.shape[0] * points.shape[1])
+    whole = replace(config, groups=groups, draws=10 * groups * config.copies)
+    parts = umbrella_apparatus.build(system, grid, whole, key, None, devices, spread)
+    points = umbrella_apparatus.uniform_points(parts, config.sweepers, key)
+    points = points[: config.groups * config.copies]
+    walkers = umbrella_apparatus.at_rest(parts.flat, points, key)
+    there, tile = umbrella_apparatus.spread_out(parts, points.shape[0] * points.shape[1])
     values = np.zeros((*points.shape[:2], len(grid.axes)), np.float32)
     held = Restraint(values, values, np.full(points.shape[:2], GENTLE, np.float32))
-    held = there.split(there.scatter(umbrella.tiled(held, there, tile)))
-    walkers = there.scatter(umbrella.tiled(walkers, there, tile))
+    held = there.split(there.scatter(umbrella_apparatus.tiled(held, there, tile)))
+    walkers = there.scatter(umbrella_apparatus.tiled(walkers, there, tile))
     parts = parts._replace(devices=there)
     holder = [there.split(jax.tree.map(jnp.copy, walkers))]
 
@@ -261,7 +264,7 @@ def _block(program: Program, state: SamplerState, deposit: float) -> Callable:
     return run
 
 
-def _passes(program, position) -> Callable:
+def _passes(program: Program | Apparatus, position) -> Callable:
     """As many forward and backward passes as a block has, each at the last one's result."""
 
     def gradient(x):
@@ -274,7 +277,7 @@ def _passes(program, position) -> Callable:
     return _looped(program, one, position)
 
 
-def _noise(program, position) -> Callable:
+def _noise(program: Program | Apparatus, position) -> Callable:
     """As many draws as a block has; added up, so that none is left out."""
     shape = (program.flat.size,)
     draw = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(0), i), shape))
@@ -285,7 +288,7 @@ def _noise(program, position) -> Callable:
     return _looped(program, one, position)
 
 
-def _looped(program, one: Callable, position) -> Callable:
+def _looped(program: Program | Apparatus, one: Callable, position) -> Callable:
     """`one(step, tile)` for every step of a block and every tile, on all devices."""
     steps = program.config.block
     run = program.devices.map(

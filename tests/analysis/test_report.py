@@ -236,6 +236,11 @@ def test_the_range_of_all_copies_stands_beside_the_first():
     count = past.sizes["copy"]
     assert f"A of {count} copies" in lines[-3]
     assert all(line.endswith(f"0.20 to {0.2 + 0.05 * (count - 1):.2f}") for line in lines[-2:])
+    last = past["copy"] == count - 1
+    past["ln_train_loss"] = past["ln_train_loss"].where(~last, 0.0)  # it never falls so low
+    lines = report.describe(landscape(noise=0.1), past, rows=2)
+    ends = f"0.20 to {0.2 + 0.05 * (count - 2):.2f} ({count - 1})"
+    assert all(line.endswith(ends) for line in lines[-2:])
 
 
 def test_empty_and_one_dimensional_landscapes_have_a_report():

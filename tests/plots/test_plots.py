@@ -152,6 +152,11 @@ def test_the_page_is_drawn_and_small(request, tmp_path, history, kind, trained):
     assert 10_000 < path.stat().st_size < 2**20
     assert "ln train loss" in words(figure)
     assert ("training step" in words(figure)) == trained
+    others = [
+        line for axes in figure.axes for line in axes.lines if line.get_label() == "other copies"
+    ]
+    maps = 2 if len(data.grid.axes) == 2 else 0
+    assert len(others) == (maps * (history.sizes["copy"] - 1) if trained else 0)
 
 
 def test_a_landscape_over_other_variables_keeps_their_names(landscape):
