@@ -261,7 +261,8 @@ def load(path: Path) -> Config:
 
     Raises:
         ValueError: the file cannot be read or parsed, or a field is unknown or holds what it
-            cannot; one sentence with the file, the field, what was found and what may be.
+            cannot, or it has a section sampler and does not say umbrella: null (a saved config has
+            both); one sentence with the file, the field, what was found and what may be.
     """
     values = _parse(path)
     _check_names(path, Config, values)

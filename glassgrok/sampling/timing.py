@@ -139,6 +139,7 @@ def measure_windows(
     """
     key = jax.random.key(0)
     groups = config.groups + config.witnesses * starts
+    # For the number of devices alone; draws as few as so many walkers may have.
     whole = replace(config, groups=groups, draws=10 * groups * config.copies)
     parts = umbrella_apparatus.build(system, grid, whole, key, None, devices, spread)
     points = umbrella_apparatus.uniform_points(parts, config.sweepers, key)
