@@ -209,10 +209,12 @@ class Landscape:
     def pool(self, groups: np.ndarray) -> np.ndarray:
         """(...) the entropy that (G, ...) groups make up, nats; NaN where none saw anything.
 
-        Groups that sampled with the same V add up their volumes. If `normalised` each is what it
-        adds to S, so that the mean of all but one is S without that one, and they are `averaged`.
+        Groups that sampled with the same V add up their volumes. If `normalised`, or of umbrella
+        windows, each is what it adds to S, so that the mean of all but one is S without that one,
+        and they are `averaged`.
         """
-        return (averaged if self.normalised else pooled)(groups)
+        apart = self.normalised or self.umbrella is not None
+        return (averaged if apart else pooled)(groups)
 
     def difference(self, bin1, bin2) -> tuple[float, float]:
         """S(bin2) - S(bin1) and its standard error, from leaving out one group at a time.

@@ -48,6 +48,7 @@ CURES = {
     "dragged": "more patience or rung_steps",
     "work": "more steps, sweepers, crowd or rung_steps",
     "fill": "longer adaptation",
+    "gap": "larger rigidity, smaller spread, or more steps",
     "groups": "more groups",
     "halves": "more steps to settle",
     "half step": "smaller dt or more steps",
@@ -118,7 +119,19 @@ def _of_windows(landscape: Landscape) -> list[Check]:
     )
     told = f"neighbours overlap by {found.weakest:.2f} at least, round trips: {trips}"
     windows = Check("windows", found.weakest >= OVERLAP, told, f"an overlap of {OVERLAP:g}")
-    return [*checks, windows, _lost(found.rescued, "while sampled")]
+    return [*checks, windows, *_gap(landscape), _lost(found.rescued, "while sampled")]
+
+
+def _gap(landscape: Landscape) -> list[Check]:
+    """Windows that walkers do not cross between, beyond which nothing is known."""
+    if "gap" not in landscape.attributes:
+        return []
+    low, high, overlap = landscape.attributes["gap"]
+    told = (f"above u {low:.3g}", low), (f"below u {high:.3g}", high)
+    ends = [text for text, u in told if np.isfinite(u)]
+    known = "" if landscape.normalised else " and up to a constant"
+    told = f"S is known {' and '.join(ends)} alone{known}: beyond, windows overlap by {overlap:.2g}"
+    return [Check("gap", False, told, "no gap")]
 
 
 def _integral(landscape: Landscape) -> Check:

@@ -281,6 +281,13 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
             told += f"; with A >= {level:g} too: {part}"
         lines += LINES.wrap(told + ".") + _by_work(landscape, u)
         lines += _of_basins(landscape.fractions(u_below=u))
+    elif "constant" in landscape.attributes:
+        constant, error = landscape.attributes["constant"]
+        sign = "-" if constant < 0 else "+"
+        lines += LINES.wrap(
+            f"S is up to a constant. By the work of coming down, which alone crossed the gap, S "
+            f"{sign} ({_pm(abs(constant), error, '.0f')}) is ln of the fraction of the domain."
+        )
     try:
         coefficient, error = (x[third] for x in learning_coefficient(landscape))
     except ValueError:  # no three rows side by side

@@ -10,93 +10,32 @@ from scipy.special import logsumexp
 from glassgrok.grid import Grid
 from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
 from glassgrok.sampling import mbar
-from glassgrok.sampling.cells import Cells
+from glassgrok.sampling.gaps import (
+    CHANCE,
+    OVERLAP,
+    Gap,
+    chance,
+    in_one_part,
+    place,
+    stop_where_windows_part,
+)
 from glassgrok.sampling.mean_force import Forces, Moments, divergence, forces
+from glassgrok.sampling.sums import HALVES, Sampled
 from glassgrok.sampling.sweep import Rungs
 from glassgrok.sampling.windows import FREE, Windows, across
 
-OVERLAP = 0.003  # less between neighbours is a gap
 ELSEWHERE, SURE = 8.0, 5.0  # -ln of the share of a window's samples that can be its own, if so few
 # are left; and by so many errors of its free energy
-CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
-HALVES = 2
+TOLD = 4  # rungs at which S' of two starts is compared where S is not
 ASIDE = 3.0  # standard deviations of A at a rung that its columns reach, at least
-
-
-class Sums(NamedTuple):
-    """What is kept of the windows, by half of the counted time and group.
-
-    Attributes:
-        counts: (2, G, cells) samples of all windows.
-        size: (2, G, K) samples of each window.
-        values: (2, G, K, axes) sums of the collective variables.
-        gap: (2, G, E, 2, 3) sums of w_j - w_i, of its square and of the chance to accept the
-            other, of the samples of i and those of j.
-        extras: (X, G, cells) sums of each extra.
-        balance: (G, K, 3) sums of both sides of the mean force along u, see `restrained.balance`.
-    """
-
-    counts: np.ndarray
-    size: np.ndarray
-    values: np.ndarray
-    gap: np.ndarray
-    extras: np.ndarray
-    balance: np.ndarray
-
-    @classmethod
-    def empty(cls, groups: int, windows: Windows, pairs, cells: Cells, extras: int) -> "Sums":
-        """Nothing seen yet."""
-        (count, axes), size = windows.center.shape, int(np.prod(cells.shape))
-        return cls(
-            np.zeros((HALVES, groups, size), np.int64),
-            np.zeros((HALVES, groups, count), np.int64),
-            np.zeros((HALVES, groups, count, axes)),
-            np.zeros((HALVES, groups, len(pairs), 2, 3)),
-            np.zeros((extras, groups, size)),
-            np.zeros((groups, count, 3)),
-        )
-
-    def add(self, windows: Windows, pairs, cells: Cells, seen: np.ndarray, half: int, group: int):
-        """Count (K, steps, axes + X) values of one group's walkers, in the order of windows."""
-        axes = windows.center.shape[1]
-        values, extras = seen[..., :axes].astype(np.float64), seen[..., axes:]
-        touched, place, times = np.unique(
-            cells.index(values), return_inverse=True, return_counts=True
-        )
-        self.counts[half, group, touched] += times
-        for sums, extra in zip(self.extras[:, group], np.moveaxis(extras, -1, 0), strict=True):
-            sums[touched] += np.bincount(place.ravel(), extra.ravel(), len(touched))
-        self.size[half, group] += values.shape[1]
-        self.values[half, group] += values.sum(axis=1)
-        for side in range(2):
-            at = values[pairs[:, side]]
-            one, other = (windows.potential(pairs[:, k], at) for k in range(2))
-            gap = other - one
-            accepted = np.exp(np.minimum(gap if side else -gap, 0.0))
-            moments = [gap.sum(axis=1), (gap**2).sum(axis=1), accepted.sum(axis=1)]
-            self.gap[half, group, :, side] += np.stack(moments, axis=-1)
-
-
-class _Part(NamedTuple):
-    """The sums of some groups, in some half or in both, with their uniform draws.
-
-    Attributes:
-        counts: (cells,), the uniform draws among them.
-        size: (1 + K,), the uniform draws first.
-        gap: (E, 2, 3).
-        points: (n,) cells of the uniform draws.
-    """
-
-    counts: np.ndarray
-    size: np.ndarray
-    gap: np.ndarray
-    points: np.ndarray
 
 
 class _Said(NamedTuple):
     """What some groups say by themselves.
 
     Attributes:
+        relative: whether free energies are those over that of the first window.
+        whole: (rungs,) of the way down that windows know whole.
         kept: cells that hold samples.
         force: free energies by integration, and the curl.
         solved: all windows at once.
@@ -104,11 +43,13 @@ class _Said(NamedTuple):
         entropy, error: over the grid.
         groups: their pseudovalues.
         halves: of the counted time, likewise.
-        f_error: (K,).
-        ln_z: (R,) ln of the mean of e^-w over the domain, of rungs of the way down.
+        f, f_error: (K,) free energies of whole windows, of those that lie across a gap's end too.
+        ln_z: (R,) ln of the mean of e^-w over the domain, of those rungs.
         ln_z_without: (G, R) the same without each group in turn.
     """
 
+    relative: bool
+    whole: np.ndarray
     kept: np.ndarray
     force: Forces
     solved: mbar.Solution
@@ -117,6 +58,7 @@ class _Said(NamedTuple):
     error: np.ndarray
     groups: np.ndarray
     halves: np.ndarray
+    f: np.ndarray
     f_error: np.ndarray
     ln_z: np.ndarray
     ln_z_without: np.ndarray
@@ -124,11 +66,7 @@ class _Said(NamedTuple):
 
 def estimate(
     grid: Grid,
-    windows: Windows,
-    uniform: np.ndarray,
-    pairs: np.ndarray,
-    cells: Cells,
-    sums: Sums,
+    sampled: Sampled,
     rungs: Rungs,
     names: tuple[str, ...],
     starts: tuple[str, ...],
@@ -136,14 +74,12 @@ def estimate(
 ) -> Landscape:
     """The Landscape of the first start's groups, with errors from leaving out one at a time.
 
-    The groups of each other start are solved by themselves, as witnesses.
+    The groups of each other start are solved by themselves, as witnesses. Where windows of the
+    first start's part, all is of those that reach farthest along the grid.
 
     Args:
-        grid, windows: as sampled.
-        uniform: (draws, axes) values at uniform points.
-        pairs: (E, 2) neighbours.
-        cells: of the counts.
-        sums: of the windows.
+        grid: the bins.
+        sampled: all windows.
         rungs: on the way down.
         names: of the extras.
         starts: (G,) what each group started from, alike ones side by side.
@@ -154,36 +90,49 @@ def estimate(
     """
     members = {name: [g for g, own in enumerate(starts) if own == name] for name in starts}
     first, *others = members
-    whole = _whole(windows, rungs)
-    given = windows, uniform, pairs, cells, sums
-    way = rungs.center[whole], rungs.stiffness[whole]
-    said = _solved(grid, *given, way, members[first])
-    witnesses = {name: _witnesses(grid, *given, way, members[name]) for name in others}
-    lost = {f"{LOST}{name}": why for name, (_, why) in witnesses.items() if why}
-    joined, scale = _scale(windows, pairs)
+
+    def solved(part: Sampled, gap: Gap | None) -> _Said:
+        return _solved(grid, part, rungs, gap, members[first])
+
+    sampled, gap, said = in_one_part(grid, sampled, members[first], solved)
+    witnesses = {name: _witnesses(grid, sampled, rungs, gap, members[name]) for name in others}
+    attributes = {
+        f"{LOST}{name}": f"{why} {_by_force(sampled, members, name, first)}"
+        for name, (_, why) in witnesses.items()
+        if why
+    }
+    if gap is not None:
+        attributes |= {"gap": list(gap)}
+    windows, sums = sampled.windows, sampled.sums
     counts, size, values = (
         a[:, members[first]].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.values)
     )
-    bins = cells.bins(grid, np.arange(len(counts)))
+    bins = _bins(grid, sampled, gap, np.arange(len(counts)))
     visits = np.bincount(bins[bins >= 0], counts[bins >= 0], grid.size).astype(np.int64)
     extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
     mean, balance = values / size[:, None], sums.balance[members[first]]
-    off, off_error = divergence(windows, mean, said.solved.f[1:], balance)
-    work, work_error = _by_work(rungs.ln_z[whole], said)
+    off, off_error = divergence(windows, mean, said.f, balance)
+    work, work_error, constant = _by_work(rungs.ln_z[said.whole], said)
+    whole, ln_z, zero = np.flatnonzero(said.whole), said.ln_z, 0.0
+    if sampled.relative:
+        zero = np.nanmin(said.entropy)
+        if len(whole):
+            attributes |= {"constant": [float(zero + constant[0]), constant[1]]}
+        whole, ln_z = whole[1:], ln_z[1:] - ln_z[:1]  # from which all are measured
     means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
     return Landscape(
         grid=grid,
-        entropy=said.entropy,
+        entropy=said.entropy - zero,
         entropy_error=said.error,
         visits=visits.reshape(grid.shape),
-        groups=said.groups,
+        groups=said.groups - zero,
         starts=(first,) * len(members[first]),
         extras=dict(zip(names, means, strict=True)),
-        normalised=True,
+        normalised=not sampled.relative,
         umbrella=Umbrella(
-            halves=said.halves,
+            halves=said.halves - zero,
             witnesses=np.concatenate(
-                [np.zeros((0, *grid.shape)), *(groups for groups, _ in witnesses.values())]
+                [np.zeros((0, *grid.shape)), *(groups - zero for groups, _ in witnesses.values())]
             ),
             witness_starts=np.array(starts[len(members[first]) :], dtype=object),
             center=windows.center,
@@ -192,7 +141,7 @@ def estimate(
             row=windows.row,
             column=windows.column,
             dt=windows.dt,
-            free_energy=said.solved.f[1:],
+            free_energy=said.f,
             free_energy_error=said.f_error,
             integral=said.force.total,
             integral_error=said.force.total_error,
@@ -201,29 +150,29 @@ def estimate(
             divergence=off,
             divergence_error=off_error,
             rung_u=rungs.mean[whole, 0],
-            rung_ln_z=said.ln_z,
+            rung_ln_z=ln_z,
             work=work,
             work_error=work_error,
-            pairs=pairs,
+            pairs=sampled.pairs,
             overlap=said.overlap[1:],
-            weakest=_weakest(joined, said.overlap * scale),
+            weakest=_weakest(sampled.joined, said.overlap * _scale(sampled)),
+            accepted=sampled.accepted,
             **told,
         ),
-        attributes=lost,
+        attributes=attributes,
     )
 
 
-def _scale(windows: Windows, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of ensembles, the uniform one first, and by what their overlaps are to be multiplied.
+def _scale(sampled: Sampled) -> np.ndarray:
+    """(1 + E,) by what overlaps of neighbours, the uniform measure first, are to be multiplied.
 
     A column can cover no more than its share of a window that is free along A.
     """
-    columns = max(windows.column.max() + 1, 1)
-    joined = np.concatenate([[[0, 1]], 1 + pairs])
-    return joined, np.append(1.0, np.where(across(windows, pairs), columns, 1.0))
+    columns = max(sampled.windows.column.max() + 1, 1)
+    return np.append(1.0, np.where(across(sampled.windows, sampled.pairs), columns, 1.0))
 
 
-def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray]:
+def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """(R,) nats that ln Z of each rung is higher by, by the work of coming down, and errors.
 
     The mean of each group's ln Z, as the windows' is one of groups in their basins, so that what
@@ -232,13 +181,20 @@ def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray]:
     Args:
         ln_z: (R, G) of each group, by its work.
         said: what the windows say.
+
+    Returns:
+        They; and the first one and its error, from which the others are measured, and which is
+        none of them, where windows say nothing absolute.
     """
-    groups = range(ln_z.shape[1])
-    without = np.array([np.delete(ln_z, g, axis=1).mean(axis=1) for g in groups])
-    return ln_z.mean(axis=1) - said.ln_z, jackknife(without - said.ln_z_without)
+    without = np.array([np.delete(ln_z, g, axis=1).mean(axis=1) for g in range(ln_z.shape[1])])
+    more, without = ln_z.mean(axis=1) - said.ln_z, without - said.ln_z_without
+    if not said.relative or not len(more):
+        return more, jackknife(without), (0.0, 0.0)
+    first = float(more[0]), float(jackknife(without[:, 0]))
+    return (more - more[0])[1:], jackknife(without - without[:, :1])[1:], first
 
 
-def _whole(windows: Windows, rungs: Rungs) -> np.ndarray:
+def _whole(windows: Windows, rungs: Rungs, gap: Gap | None = None) -> np.ndarray:
     """(R,) which rungs of the way down the windows know whole, and not a part of their A alone."""
     held = windows.column != FREE
     free = np.isin(np.arange(len(rungs.slope)), windows.row[~held])
@@ -246,38 +202,61 @@ def _whole(windows: Windows, rungs: Rungs) -> np.ndarray:
         return free
     low, high = windows.center[held, 1].min(), windows.center[held, 1].max()
     reach = ASIDE * rungs.spread
-    return free | ((rungs.mean[:, 1] - reach > low) & (rungs.mean[:, 1] + reach < high))
+    whole = free | ((rungs.mean[:, 1] - reach > low) & (rungs.mean[:, 1] + reach < high))
+    return whole if gap is None else whole & np.isin(np.arange(len(whole)), windows.row)
 
 
-def _witnesses(grid: Grid, windows, uniform, pairs, cells, sums, way, members) -> tuple:
+def _witnesses(grid: Grid, sampled: Sampled, rungs, gap, members) -> tuple[np.ndarray, str]:
     """(n, ...) pseudovalues of groups that S is not made of; NaN where nothing follows, and why.
 
     They may be in the wrong place altogether, which is no fault of the landscape.
     """
     try:
-        return _solved(grid, windows, uniform, pairs, cells, sums, way, members).groups, ""
+        return _solved(grid, sampled, rungs, gap, members).groups, ""
     except (ValueError, FloatingPointError) as error:
         return np.full((len(members), *grid.shape), np.nan), str(error)
 
 
+def _by_force(sampled: Sampled, members: dict[str, list[int]], name: str, other: str) -> str:
+    """S' that walkers of two starts feel at a few rungs, where no S follows, in words."""
+    rows = np.unique(sampled.windows.row)
+    rows = rows[np.linspace(0, len(rows) - 1, min(TOLD, len(rows))).round().astype(int)]
+    told = []
+    for row in rows:
+        (u, own, error), (_, most, off) = (_force(sampled, members[n], row) for n in (name, other))
+        told.append(f"{own:.0f} ± {error:.0f} at u {u:.3g} ({most:.0f} ± {off:.0f})")
+    return f"Its walkers feel S' = {', '.join(told)}, in brackets what those from {other} feel."
+
+
+def _force(sampled: Sampled, members: list[int], row: int) -> tuple[float, float, float]:
+    """u of a rung, and S', the mean force in the mean over its windows, with the groups' error."""
+    windows, sums = sampled.windows, sampled.sums
+    own = np.flatnonzero(windows.row == row)
+    size, values = (a[:, members].sum(axis=0)[:, own] for a in (sums.size, sums.values[..., 0]))
+    u = values / np.where(size > 0, size, np.nan)
+    slope = np.nanmean(windows.stiffness[own, 0] * (u - windows.center[own, 0]), axis=1)
+    error = np.std(slope, ddof=1) / np.sqrt(len(slope))
+    return float(np.nanmean(u)), float(slope.mean()), float(error)
+
+
 def _solved(
-    grid: Grid, windows, uniform, pairs, cells, sums: Sums, way: tuple, members: list[int]
+    grid: Grid, sampled: Sampled, rungs: Rungs, gap: Gap | None, members: list[int]
 ) -> _Said:
-    """What some groups say, and with each of them left out; of `way`, center and stiffness, ln Z.
+    """What some groups say, and with each of them left out.
 
     Raises:
         FloatingPointError: windows do not overlap.
     """
-    drawn, both = cells.index(uniform), list(range(HALVES))
-    kept, force, found = examine(windows, uniform, pairs, cells, sums, members)
-    solved = mbar.solve(found, np.append(0.0, force.total))
-    joined, scale = _scale(windows, pairs)
-    overlap = mbar.overlaps(solved, joined)
-    _stop_where_windows_part(windows, joined, overlap * scale, OVERLAP)
-    near, bins = mbar.nearby(solved), cells.bins(grid, kept)
+    both = tuple(range(HALVES))
+    kept, force, found, cut = examine(sampled, members)
+    solved = mbar.solve(found, np.append(0.0, force.total + cut))
+    overlap = mbar.overlaps(solved, sampled.joined)
+    stop_where_windows_part(sampled, overlap * _scale(sampled), OVERLAP)
+    near, bins = mbar.nearby(solved), _bins(grid, sampled, gap, kept)
+    whole = _whole(sampled.windows, rungs, gap)
 
     def again(chosen, halves=both) -> mbar.Replicate | None:
-        one = _part(sums, drawn, chosen, halves)
+        one = sampled.of(chosen, halves)
         try:
             return mbar.solve_again(near, one.counts[kept], one.size)
         except (ValueError, FloatingPointError):
@@ -293,14 +272,16 @@ def _solved(
     entropy, missing = surface(solved), np.array([surface(one) for one in without])
     halves = [
         _pseudovalues(
-            surface(again(members, [half])),
-            np.array([surface(again(some, [half])) for some in others]),
+            surface(again(members, (half,))),
+            np.array([surface(again(some, (half,))) for some in others]),
         )
         for half in both
     ]
-    f = np.array([np.nan * force.total if one is None else one.f[1:] for one in without])
-    held = _held(*way, cells.middles(kept)[:, 0])
+    f = np.array([np.nan * force.total if one is None else one.f[1:] - cut for one in without])
+    held = _held(rungs.center[whole], rungs.stiffness[whole], sampled.cells.middles(kept)[:, 0])
     return _Said(
+        relative=sampled.relative,
+        whole=whole,
         kept=kept,
         force=force,
         solved=solved,
@@ -309,10 +290,17 @@ def _solved(
         error=jackknife(missing),
         groups=_pseudovalues(entropy, missing),
         halves=np.array(halves),
+        f=solved.f[1:] - cut,
         f_error=jackknife(f),
         ln_z=held(solved),
         ln_z_without=np.array([held(one) for one in without]),
     )
+
+
+def _bins(grid: Grid, sampled: Sampled, gap: Gap | None, cells: np.ndarray) -> np.ndarray:
+    """(n,) the bins that cells lie in, -1 beyond those that are known."""
+    bins = sampled.cells.bins(grid, cells)
+    return bins if gap is None else gap.whole(grid, bins)
 
 
 def _volumes(one: mbar.Solution | mbar.Replicate) -> np.ndarray:
@@ -359,15 +347,6 @@ def _pseudovalues(whole: np.ndarray, without: np.ndarray) -> np.ndarray:
     return whole + (count - 1) * (mean - without)
 
 
-def _part(sums: Sums, drawn: np.ndarray, chosen: list[int], halves: list[int]) -> _Part:
-    """What some groups saw, with their share of the uniform draws, whose cells are given."""
-    points = np.concatenate([drawn[g :: sums.counts.shape[1]] for g in chosen])
-    pick = np.ix_(halves, chosen)
-    counts, size, gap = (a[pick].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.gap))
-    counts = counts + np.bincount(points, minlength=len(counts))
-    return _Part(counts, np.append(len(points), size), gap, points)
-
-
 def _means(bins, grid: Grid, solved: mbar.Solution, counts, extras) -> list[np.ndarray]:
     """Means of extras, given their sums over cells, over the bins that these lie in.
 
@@ -382,11 +361,12 @@ def _means(bins, grid: Grid, solved: mbar.Solution, counts, extras) -> list[np.n
     return [np.where(seen, mean, np.nan).reshape(grid.shape) for mean in means]
 
 
-def _potential(windows: Windows, middles: np.ndarray) -> Callable[[slice], np.ndarray]:
-    """w of some ensembles, the first of which is uniform, at cells.
+def _potential(sampled: Sampled, middles: np.ndarray) -> Callable[[slice], np.ndarray]:
+    """w of some ensembles, the first of which is uniform or as a window, at cells.
 
     It is a sum over the axes, along each of which cells have few middles.
     """
+    windows = sampled.windows
     count, along = len(windows.row), []
     for i in range(middles.shape[1]):
         one = windows._replace(center=windows.center[:, [i]], stiffness=windows.stiffness[:, [i]])
@@ -399,92 +379,56 @@ def _potential(windows: Windows, middles: np.ndarray) -> Callable[[slice], np.nd
         held = slice(max(start, 1) - 1, stop - 1)
         for table, place in along:
             w[max(1 - start, 0) :] += np.take(table[held], place, axis=1)
+            if sampled.relative and start == 0:
+                w[0] += table[sampled.first, place]
         return w
 
     return rows
 
 
-def _forces(windows: Windows, pairs, sums: Sums, cells: Cells, drawn, members: list[int]) -> Forces:
+def _forces(sampled: Sampled, members: list[int]) -> Forces:
     """Free energies by integration and curls, with errors from leaving out one group at a time."""
+    pairs, cells = sampled.pairs, sampled.cells
 
     def moments(chosen) -> Moments:
-        part = _part(sums, drawn, chosen, list(range(HALVES)))
-        return Moments(part.gap / part.size[1:][pairs][..., None], cells.middles(part.points))
+        part = sampled.of(chosen)
+        return Moments(part.gap, cells.middles(part.points))
 
     others = ([h for h in members if h != g] for g in members)
-    return forces(windows, pairs, moments(members), [moments(some) for some in others])
+    left = [moments(some) for some in others]
+    return forces(sampled.windows, pairs, moments(members), left, sampled.first)
 
 
-def examine(
-    windows: Windows,
-    uniform: np.ndarray,
-    pairs: np.ndarray,
-    cells: Cells,
-    sums: Sums,
-    members: list[int],
-) -> tuple[np.ndarray, Forces, mbar.Counts]:
+def examine(sampled: Sampled, members: list[int]) -> tuple:
     """Whether free energies can follow: also where a run is half done, and not when all is spent.
 
     Args:
-        windows, uniform, pairs, cells, sums: as of `estimate`.
+        sampled: windows.
         members: groups that it is asked of.
 
     Returns:
-        The cells that hold samples, what the mean forces say, and what is to be solved.
+        The cells that hold samples; what the mean forces say; what is to be solved; and (K,) what
+        free energies are higher by in it, where windows count in part.
 
     Raises:
-        FloatingPointError: windows do not overlap, or hold their walkers where they do not belong.
+        Parted: windows do not overlap.
+        FloatingPointError: they hold their walkers where they do not belong, or hold none.
     """
-    drawn, both = cells.index(uniform), list(range(HALVES))
-    whole = _part(sums, drawn, members, both)
-    _stop_where_there_is_a_gap(windows, pairs, whole)
+    windows, whole = sampled.windows, sampled.of(members)
+    if not whole.size.all():
+        at = place(windows, int(np.argmin(whole.size[1:])))
+        raise FloatingPointError(f"No walker stayed in the window at {at} on its side of a gap.")
+    stop_where_windows_part(
+        sampled, np.append(1.0, chance(windows, sampled.pairs, whole.gap)), CHANCE
+    )
     kept = np.flatnonzero(whole.counts)
-    middles = cells.middles(kept)
-    force = _forces(windows, pairs, sums, cells, drawn, members)
-    found = mbar.Counts(whole.counts[kept], whole.size, _potential(windows, middles))
-    _stop_where_windows_are_elsewhere(windows, middles, found, force.total, force.total_error)
-    return kept, force, found
-
-
-def _stop_where_there_is_a_gap(windows: Windows, pairs: np.ndarray, part: _Part) -> None:
-    """Where samples of no two neighbours could be each other's there is nothing to solve."""
-    joined = np.concatenate([[[0, 1]], 1 + pairs])
-    chance = np.append(1.0, _chance(windows, pairs, part))
-    _stop_where_windows_part(windows, joined, chance, CHANCE)
-
-
-def _chance(windows: Windows, pairs: np.ndarray, part: _Part) -> np.ndarray:
-    """(E,) about the chance that neighbours exchange.
-
-    e^(-d²/4) where they lie d widths apart, with <w_j - w_i>_i - <w_j - w_i>_j for d²: of two
-    Gaussians of equal width it is that, and it knows nothing of the difference of their free
-    energies. Of a window that is free along A and a column, alike along u, the mean chance that
-    each accepts the other's samples.
-    """
-    moments = part.gap / part.size[1:][pairs][..., None]
-    squared = np.maximum(moments[:, 0, 0] - moments[:, 1, 0], 0.0)
-    return np.where(
-        across(windows, pairs), np.sqrt(moments[..., 2].prod(axis=1)), np.exp(-squared / 4)
-    )
-
-
-def _stop_where_windows_part(windows: Windows, joined, overlap: np.ndarray, least: float) -> None:
-    """Across a gap free energies would be whatever the solution began with."""
-    size = 1 + len(windows.row)
-    near = joined[overlap >= least]
-    graph = csr_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(size, size))
-    _, label = csgraph.connected_components(graph, directed=False)
-    if (label == label[0]).all():
-        return
-    beyond = label[joined] != label[0]
-    cut = np.flatnonzero(beyond[:, 0] != beyond[:, 1])
-    edge = cut[np.argmax(overlap[cut])] if len(cut) else 0
-    one, other = (_place(windows, k - 1) for k in joined[edge])
-    raise FloatingPointError(
-        f"Windows at {one} hardly overlap with those at {other} ({overlap[edge]:.2g}, where "
-        f"{least:g} is needed), so that nothing absolute follows beyond: set a smaller spread, "
-        "a larger rigidity, more columns, or more rung_steps and level_steps."
-    )
+    middles = sampled.cells.middles(kept)
+    force = _forces(sampled, members)
+    found = mbar.Counts(whole.counts[kept], whole.size, _potential(sampled, middles))
+    cut = -np.log(whole.share)
+    f = force.total + cut
+    _stop_where_windows_are_elsewhere(windows, middles, found, f, force.total_error)
+    return kept, force, found, cut
 
 
 def _stop_where_windows_are_elsewhere(
@@ -505,8 +449,8 @@ def _stop_where_windows_are_elsewhere(
     felt = windows.potential(np.arange(len(f)), middles[[[there]]])[:, 0]
     soft = int(np.argmax(np.log(found.size[1:]) + f - felt))
     raise FloatingPointError(
-        f"The walkers of the window at {_place(windows, soft)} stay there, but its restraint is so "
-        f"soft that in equilibrium they would be near {_place(windows, robbed)}, so that no free "
+        f"The walkers of the window at {place(windows, soft)} stay there, but its restraint is so "
+        f"soft that in equilibrium they would be near {place(windows, robbed)}, so that no free "
         "energies are consistent: set a larger rigidity."
     )
 
@@ -517,13 +461,6 @@ def _weakest(joined: np.ndarray, overlap: np.ndarray) -> float:
     length = 1 - np.log(np.clip(overlap, 1e-300, 1.0))  # above 0, or it would be no edge
     graph = csr_array((length, (joined[:, 0], joined[:, 1])), shape=(size, size))
     return float(np.exp(1 - csgraph.minimum_spanning_tree(graph).data.max()))
-
-
-def _place(windows: Windows, k: int) -> str:
-    if k < 0:
-        return "the top"
-    held = windows.mean[k][windows.stiffness[k] > 0]
-    return "(" + ", ".join(f"{value:.3g}" for value in held) + ")"
 
 
 def _summed(place: np.ndarray, log: np.ndarray, size: int) -> np.ndarray:

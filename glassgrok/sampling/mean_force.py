@@ -23,7 +23,7 @@ class Moments(NamedTuple):
     Attributes:
         gap: (E, 2, 3) means of w_j - w_i, of its square and of the chance to accept the other's
             sample, of samples of i and of j.
-        points: (n, axes) uniform draws.
+        points: (n, axes) uniform draws; none where free energies are relative to a window's.
     """
 
     gap: np.ndarray
@@ -44,7 +44,9 @@ class Forces(NamedTuple):
     curl_error: np.ndarray
 
 
-def forces(windows: Windows, pairs: np.ndarray, whole: Moments, without: list[Moments]) -> Forces:
+def forces(
+    windows: Windows, pairs: np.ndarray, whole: Moments, without: list[Moments], first: int = 0
+) -> Forces:
     """Free energies and curls of all groups, and their errors.
 
     Args:
@@ -52,12 +54,13 @@ def forces(windows: Windows, pairs: np.ndarray, whole: Moments, without: list[Mo
         pairs: (E, 2) neighbours.
         whole: of all groups.
         without: of all but one of them, for each.
+        first: the window whose free energy is 0 where there are no uniform draws.
     """
     around = loops(windows, pairs)
 
     def both(found: Moments) -> tuple[np.ndarray, np.ndarray]:
         rise = rises(windows, pairs, found.gap)
-        return _integral(windows, pairs, rise, found.points), around @ rise
+        return _integral(windows, pairs, rise, found.points, first), around @ rise
 
     (total, curl), left = both(whole), [both(found) for found in without]
     return Forces(
@@ -162,14 +165,14 @@ def _ways(windows: Windows, pairs: np.ndarray) -> list[tuple[int, list[int]]]:
     return ways
 
 
-def _integral(windows: Windows, pairs, rise: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _integral(windows: Windows, pairs, rise: np.ndarray, points: np.ndarray, zero: int):
     """(K,) free energies, from the uniform measure to the first window and on along neighbours."""
-    first = windows.potential(np.array([0]), points[None])[0]
     f = np.full(len(windows.row), np.nan)
-    f[0] = np.log(len(points)) - logsumexp(-first)
+    first = windows.potential(np.array([0]), points[None])[0]
+    f[0] = np.log(len(points)) - logsumexp(-first) if len(points) else 0.0
     for k, before, edge, sign in tree(windows, pairs):
         f[k] = f[before] + sign * rise[edge]
-    return f
+    return f if len(points) else f - f[zero]
 
 
 def tree(windows: Windows, pairs: np.ndarray) -> list[tuple[int, int, int, int]]:

@@ -23,7 +23,6 @@ from glassgrok.engine.walkers import Walkers
 from glassgrok.grid import Grid
 from glassgrok.landscape import Landscape
 from glassgrok.sampling import absolute, columns, sweep
-from glassgrok.sampling.absolute import HALVES, Sums
 from glassgrok.sampling.apparatus import (
     Apparatus,
     at_rest,
@@ -36,6 +35,8 @@ from glassgrok.sampling.apparatus import (
 )
 from glassgrok.sampling.cells import Cells, cells_of
 from glassgrok.sampling.config import UmbrellaConfig
+from glassgrok.sampling.gaps import in_one_part
+from glassgrok.sampling.sums import HALVES, Sampled, Sums
 from glassgrok.sampling.sweep import Laying, Rungs, least_explored
 from glassgrok.sampling.windows import Windows, neighbours
 from glassgrok.system import System
@@ -357,11 +358,22 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
     if state.block > state.settled:
         _count(config, state, plan, values, seen["balance"], healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
-        given = plan.windows, state.uniform, plan.pairs, plan.cells, state.sums
-        absolute.examine(*given, list(range(config.groups)))
+        groups = list(range(config.groups))
+        in_one_part(
+            apparatus.grid,
+            _sampled(plan, state),
+            groups,
+            lambda part, _: absolute.examine(part, groups),
+        )
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
     return state._replace(places=places, stage=STAGES.index(stage))
+
+
+def _sampled(plan: Plan, state: UmbrellaState) -> Sampled:
+    """What was seen so far."""
+    accepted = state.places.accepted / np.maximum(state.places.tried, 1)
+    return Sampled(plan.windows, state.uniform, plan.pairs, plan.cells, state.sums, accepted)
 
 
 def _count(
@@ -488,15 +500,10 @@ def current_landscape(apparatus: Apparatus, state: UmbrellaState) -> Landscape:
     steps = state.block * apparatus.config.block * int(places.window.size)
     return absolute.estimate(
         apparatus.grid,
-        plan.windows,
-        state.uniform,
-        plan.pairs,
-        plan.cells,
-        state.sums,
+        _sampled(plan, state),
         rungs,
         apparatus.flat.extras,
         starts=apparatus.group_starts(),
-        accepted=places.accepted / np.maximum(places.tried, 1),
         trips=places.trips,
         rescued=state.rescued,
     ).with_attributes(

@@ -513,6 +513,22 @@ def test_an_error_of_the_mean_force_that_is_known_and_small_is_let_pass():
     assert "S at rung 5 of 5 is -0.19 ± 0.001 nats off" in found.found
 
 
+def test_one_side_of_a_gap_is_not_a_converged_landscape():
+    found = windows(np.random.default_rng(0)).with_attributes(gap=[-np.inf, 0.9, 4.6e-10])
+    relative = replace(found, normalised=False).with_attributes(constant=[-2134.2, 19.8])
+    assert "gap" not in {c.name for c in convergence(windows(np.random.default_rng(0))).checks}
+    for one, sentence in (
+        (found, "S is known below u 0.9 alone: beyond, windows overlap by 4.6e-10"),
+        (relative, "S is known below u 0.9 alone and up to a constant"),
+    ):
+        (check,) = (c for c in convergence(one).checks if c.name == "gap")
+        assert not check.passed
+        assert check.found.startswith(sentence)
+        assert not convergence(one).converged
+    between = found.with_attributes(gap=[-1.0, 0.9, 1e-5])
+    assert "above u -1 and below u 0.9" in " ".join(describe_convergence(between))
+
+
 def test_witnesses_from_which_nothing_follows_are_told_of():
     found = windows(np.random.default_rng(0))
     lost = found.with_attributes(lost_memorising="They are elsewhere.")

@@ -12,15 +12,7 @@ from glassgrok.analysis.agreement import compare_starts
 from glassgrok.engine.walkers import Walkers
 from glassgrok.landscape import averaged, jackknife
 from glassgrok.sampling import sweep
-from glassgrok.sampling.absolute import (
-    Sums,
-    _chance,
-    _part,
-    _pseudovalues,
-    _stop_where_there_is_a_gap,
-    _whole,
-    examine,
-)
+from glassgrok.sampling.absolute import _pseudovalues, _whole
 from glassgrok.sampling.apparatus import build
 from glassgrok.sampling.cells import cells_of
 from glassgrok.sampling.mean_force import tree
@@ -346,69 +338,6 @@ def test_rungs_whose_columns_reach_a_part_of_their_a_are_not_compared():
     assert _whole(windows, rungs).tolist() == [True, False, True]
     wide = rungs._replace(spread=np.full(3, 0.15))
     assert _whole(windows, wide).tolist() == [True, False, False]
-
-
-def steep(apart: float, slope: float = 300.0, stiffness: float = 900.0):
-    """Two windows so many widths apart where S = slope u, their pairs and samples of them."""
-    random, width = np.random.default_rng(0), stiffness**-0.5
-    mean = np.array([[0.0], [-apart * width]])
-    center, held = mean - slope / stiffness, np.full((2, 1), stiffness)
-    alone = np.full(2, FREE)
-    windows = Windows(center, held, np.ones(2), np.arange(2), alone, mean, np.zeros((2, 1, 3)))
-    pairs = np.array([[0, 1]])
-    cells = cells_of(gg.Grid(gg.Axis("u", -2.0, 1.0, 30)), windows, mean)
-    sums = Sums.empty(1, windows, pairs, cells, 0)
-    seen = mean[:, None] + width * random.normal(size=(2, 20_000, 1))
-    sums.add(windows, pairs, cells, seen, 0, 0)
-    return windows, pairs, _part(sums, np.zeros(1, int), [0], [0, 1])
-
-
-@pytest.mark.parametrize("apart", [1.0, 2.0, 4.0])
-def test_the_chance_to_exchange_knows_nothing_of_free_energies(apart):
-    """Where S is steep w is 50 nats at the mean of its own window, and differs by nats."""
-    windows, pairs, part = steep(apart)
-    np.testing.assert_allclose(_chance(windows, pairs, part), np.exp(-(apart**2) / 4), rtol=0.05)
-    _stop_where_there_is_a_gap(windows, pairs, part)
-
-
-def test_a_gap_of_seven_widths_is_one():
-    with pytest.raises(FloatingPointError, match="hardly overlap"):
-        _stop_where_there_is_a_gap(*steep(7.0))
-
-
-def stays_below(soft: float):
-    """What `examine` is given where S' falls from 300 to 20 and no walker below it goes up."""
-    random, points = np.random.default_rng(0), np.linspace(-3.0, 0.5, 40_001)
-    slope = np.interp(points, [-0.2, 0.2], [20, 300])
-    entropy = np.cumsum(slope) * (points[1] - points[0])
-
-    def drawn(weights, count):
-        weights = np.exp(weights - weights.max())
-        return random.choice(points, count, p=weights / weights.sum())[:, None]
-
-    mean = np.append(np.arange(0.47, -0.3, -0.04), np.arange(-0.35, -1.5, -1.0 / soft**0.5))
-    stiffness = np.where(mean > -0.3, 2000.0, soft)
-    center = mean - np.interp(mean, points, slope) / stiffness
-    rows, alone = np.arange(len(mean)), np.full(len(mean), FREE)
-    table = (center[:, None], stiffness[:, None], 1.0 + 0 * mean, rows, alone, mean[:, None])
-    windows = Windows(*table, np.zeros((len(mean), 1, 3)))
-    pairs, uniform = np.stack([rows[:-1], rows[1:]], axis=1), drawn(entropy, 4000)
-    cells = cells_of(gg.Grid(gg.Axis("u", -2.0, 0.5, 25)), windows, uniform)
-    sums = Sums.empty(2, windows, pairs, cells, 0)
-    for group in range(2):
-        seen = []
-        for m, c, k in zip(mean, center, stiffness, strict=True):
-            near = (points < -0.2) | (m > -0.3)
-            seen.append(drawn(np.where(near, entropy - k * (points - c) ** 2 / 2, -1e9), 2000))
-        sums.add(windows, pairs, cells, np.array(seen), 0, group)
-    return windows, uniform, pairs, cells, sums, [0, 1]
-
-
-def test_walkers_that_stay_in_the_wrong_phase_are_seen():
-    """At u = -1.4 a stiffness of 120 would hold both phases alike."""
-    examine(*stays_below(400.0))
-    with pytest.raises(FloatingPointError, match=r"would be near \(0\.\d+\).*larger rigidity"):
-        examine(*stays_below(30.0))
 
 
 def test_neighbours_are_one_apart_and_in_each_set_once():
