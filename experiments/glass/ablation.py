@@ -37,6 +37,8 @@ CASES = {
     "friction 0.1": _wand(friction=0.1),
     "hand-over to Adam at ln L -2 to -6": _wand(handover=(-2.0, -6.0)),
     "all as printed, beta 1,000": Method(WAND | {"wand": PRINTED}),
+    "kT 0.5 (v5, x+y)": _wand(kT=0.5),
+    "kT 0.7, friction 0.6 (v5, x^2+y)": _wand(kT=0.7, friction=0.6),
     "norm held where it begins": Method(WAND | {"norm": INITIAL_NORM}),
     "norm held where it would end": Method(WAND | {"norm": FINAL_NORM}),
 }
