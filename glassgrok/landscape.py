@@ -52,6 +52,9 @@ class Diagnostics(NamedTuple):
 class Umbrella(NamedTuple):
     """How umbrella windows sampled a landscape: K windows, E pairs of neighbours, G groups.
 
+    Of a landscape that is not normalised free energies are relative to that of one window, and
+    those of rungs to the first one, which is left out.
+
     Attributes:
         halves: (2, G, ...) S of each group in each half of the counted time, as
             `Landscape.groups`.
@@ -275,6 +278,11 @@ class Landscape:
 
     def _fraction(self, u_below: float, a_above: float) -> tuple[float, np.ndarray]:
         """`fraction`, and the same without each group in turn."""
+        if "gap" in self.attributes and not self.normalised:
+            raise ValueError(
+                "S of this landscape is known on one side of a gap between windows alone, up to "
+                "a constant: give them more steps, a larger rigidity or a smaller spread."
+            )
         if not self.normalised:
             raise ValueError(
                 "Only differences of this landscape's S mean anything; sample it with umbrella "

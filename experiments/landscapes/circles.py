@@ -68,7 +68,10 @@ def read(path: Path) -> tuple[configs.Config, Landscape]:
             f"{path} learns {config.task.operation}, whose residues need not lie on circles; give "
             "a run on x+y."
         )
-    return config, Landscape.load(path / folders.LANDSCAPE)
+    landscape = Landscape.load(path / folders.LANDSCAPE)
+    if "gap" in landscape.attributes:
+        raise ValueError(f"{path} has a gap between its windows; give a run without one.")
+    return config, landscape
 
 
 def spectra(path: Path, config: configs.Config, rows: np.ndarray, row: int) -> np.ndarray:

@@ -146,9 +146,11 @@ def of_run(options: Options, path: Path) -> Iterator[dict]:
         ValueError: it is no finished run with windows along A.
     """
     config = configs.load(folders.open_run(path) / folders.CONFIG)
-    found = Landscape.load(path / folders.LANDSCAPE).umbrella
-    if found is None:
+    landscape = Landscape.load(path / folders.LANDSCAPE)
+    if (found := landscape.umbrella) is None:
         raise ValueError(f"{path} was not sampled with umbrella windows; give a run that was.")
+    if "gap" in landscape.attributes:
+        raise ValueError(f"{path} has a gap between its windows; give a run without one.")
     which = chosen(options, found, window_walkers(path, config))
     apparatus = programs(config)
     for factor in options.factors:

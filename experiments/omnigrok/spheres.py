@@ -17,7 +17,15 @@ def fits(landscape: Landscape, levels: list[float]) -> list[tuple[float, float]]
     """ln of the fraction of a sphere with ln train loss <= u, and its error, for each level u.
 
     Between edges of bins it follows S' of the windows, see `_risen`. NaN below `_end`.
+
+    Raises:
+        ValueError: S is up to a constant.
     """
+    if not landscape.normalised:
+        raise ValueError(
+            "S of a sphere is known on one side of a gap between windows, so that no fraction "
+            "follows; sample it with a larger rigidity, or more steps."
+        )
     groups = landscape.groups
     left = [landscape.pool(np.delete(groups, g, axis=0)) for g in range(len(groups))]
     whole = _below(landscape, landscape.entropy, levels)

@@ -203,7 +203,8 @@ def _off(
 
     Rungs before `since` are what the others are measured from; `more`: only that counts.
     """
-    depth = np.abs(landscape.entropy[matters(landscape)]).max()  # below the whole domain
+    # Below the whole domain, or above the least of what is known.
+    depth = np.abs(landscape.entropy[matters(landscape)]).max()
     limit = max(UNSURE * depth, EFFECTIVE**-0.5)
     if not (np.isfinite(off).all() and error.max() <= limit):
         told = f"S by {what} is not known (± {error.max():.2g} nats)"

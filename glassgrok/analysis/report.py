@@ -106,7 +106,8 @@ def describe_coverage(landscape: Landscape) -> list[str]:
         landscape: any.
 
     Returns:
-        A line, and one on the populations of umbrella windows.
+        A line, one on the constant of S where there is a gap, and one on the populations of
+        umbrella windows.
     """
     known = np.isfinite(landscape.entropy)
     reached = f"{known.sum()} of {known.size} bins"
@@ -118,6 +119,13 @@ def describe_coverage(landscape: Landscape) -> list[str]:
     if len(errors):
         bars = f"S ± {np.median(errors):.2g} nat in the median bin, ± {errors.max():.2g} at worst"
     lines = [f"Sampled: {reached}; {bars}."]
+    if "constant" in landscape.attributes:
+        constant, error = landscape.attributes["constant"]
+        sign = "-" if constant < 0 else "+"
+        lines += LINES.wrap(
+            f"S is up to a constant. By the work of coming down, which alone crossed the gap, S "
+            f"{sign} ({_pm(abs(constant), error, '.0f')}) is ln of the fraction of the domain."
+        )
     if (families := landscape.attributes.get("families")) is not None:
         lines.append(
             f"At the lowest rung each group's walkers come from {families} or more first ones."
@@ -281,13 +289,6 @@ def describe_volume(landscape: Landscape, level: float = 0.9) -> list[str]:
             told += f"; with A >= {level:g} too: {part}"
         lines += LINES.wrap(told + ".") + _by_work(landscape, u)
         lines += _of_basins(landscape.fractions(u_below=u))
-    elif "constant" in landscape.attributes:
-        constant, error = landscape.attributes["constant"]
-        sign = "-" if constant < 0 else "+"
-        lines += LINES.wrap(
-            f"S is up to a constant. By the work of coming down, which alone crossed the gap, S "
-            f"{sign} ({_pm(abs(constant), error, '.0f')}) is ln of the fraction of the domain."
-        )
     try:
         coefficient, error = (x[third] for x in learning_coefficient(landscape))
     except ValueError:  # no three rows side by side

@@ -16,6 +16,7 @@ from glassgrok.sampling.gaps import (
     Gap,
     chance,
     in_one_part,
+    on_the_same_side,
     place,
     stop_where_windows_part,
 )
@@ -94,15 +95,16 @@ def estimate(
     def solved(part: Sampled, gap: Gap | None) -> _Said:
         return _solved(grid, part, rungs, gap, members[first])
 
-    sampled, gap, said = in_one_part(grid, sampled, members[first], solved)
-    witnesses = {name: _witnesses(grid, sampled, rungs, gap, members[name]) for name in others}
+    everything = sampled
+    sampled, gap, said = in_one_part(grid, everything, members[first], solved)
+    witnesses = {name: _witnesses(grid, everything, rungs, gap, members[name]) for name in others}
     attributes = {
-        f"{LOST}{name}": f"{why} {_by_force(sampled, members, name, first)}"
+        f"{LOST}{name}": f"{why} {_by_force(everything, gap, members, name, first)}"
         for name, (_, why) in witnesses.items()
         if why
     }
     if gap is not None:
-        attributes |= {"gap": list(gap)}
+        attributes |= {"gap": [gap.low, gap.high, gap.overlap]}
     windows, sums = sampled.windows, sampled.sums
     counts, size, values = (
         a[:, members[first]].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.values)
@@ -116,7 +118,7 @@ def estimate(
     whole, ln_z, zero = np.flatnonzero(said.whole), said.ln_z, 0.0
     if sampled.relative:
         zero = np.nanmin(said.entropy)
-        if len(whole):
+        if len(whole) and np.isfinite(constant).all():
             attributes |= {"constant": [float(zero + constant[0]), constant[1]]}
         whole, ln_z = whole[1:], ln_z[1:] - ln_z[:1]  # from which all are measured
     means = _means(bins[said.kept], grid, said.solved, counts[said.kept], extras)
@@ -194,7 +196,7 @@ def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray, tup
     return (more - more[0])[1:], jackknife(without - without[:, :1])[1:], first
 
 
-def _whole(windows: Windows, rungs: Rungs, gap: Gap | None = None) -> np.ndarray:
+def _whole(windows: Windows, rungs: Rungs) -> np.ndarray:
     """(R,) which rungs of the way down the windows know whole, and not a part of their A alone."""
     held = windows.column != FREE
     free = np.isin(np.arange(len(rungs.slope)), windows.row[~held])
@@ -202,8 +204,7 @@ def _whole(windows: Windows, rungs: Rungs, gap: Gap | None = None) -> np.ndarray
         return free
     low, high = windows.center[held, 1].min(), windows.center[held, 1].max()
     reach = ASIDE * rungs.spread
-    whole = free | ((rungs.mean[:, 1] - reach > low) & (rungs.mean[:, 1] + reach < high))
-    return whole if gap is None else whole & np.isin(np.arange(len(whole)), windows.row)
+    return free | ((rungs.mean[:, 1] - reach > low) & (rungs.mean[:, 1] + reach < high))
 
 
 def _witnesses(grid: Grid, sampled: Sampled, rungs, gap, members) -> tuple[np.ndarray, str]:
@@ -212,31 +213,40 @@ def _witnesses(grid: Grid, sampled: Sampled, rungs, gap, members) -> tuple[np.nd
     They may be in the wrong place altogether, which is no fault of the landscape.
     """
     try:
+        if gap is not None:
+            sampled, gap = on_the_same_side(sampled, members, gap)
         return _solved(grid, sampled, rungs, gap, members).groups, ""
     except (ValueError, FloatingPointError) as error:
         return np.full((len(members), *grid.shape), np.nan), str(error)
 
 
-def _by_force(sampled: Sampled, members: dict[str, list[int]], name: str, other: str) -> str:
+def _by_force(
+    sampled: Sampled, gap: Gap | None, members: dict[str, list[int]], name: str, other: str
+) -> str:
     """S' that walkers of two starts feel at a few rungs, where no S follows, in words."""
-    rows = np.unique(sampled.windows.row)
+    windows = np.arange(len(sampled.windows.row)) if gap is None else gap.windows
+    rows = np.unique(sampled.windows.row[windows])
     rows = rows[np.linspace(0, len(rows) - 1, min(TOLD, len(rows))).round().astype(int)]
     told = []
     for row in rows:
-        (u, own, error), (_, most, off) = (_force(sampled, members[n], row) for n in (name, other))
-        told.append(f"{own:.0f} ± {error:.0f} at u {u:.3g} ({most:.0f} ± {off:.0f})")
-    return f"Its walkers feel S' = {', '.join(told)}, in brackets what those from {other} feel."
+        own, there = (_force(sampled, members[start], row) for start in (name, other))
+        if own and there:
+            told.append(f"{own} (where {there})")
+    return f"Its walkers feel S' = {', '.join(told)} for those from {other}." if told else ""
 
 
-def _force(sampled: Sampled, members: list[int], row: int) -> tuple[float, float, float]:
-    """u of a rung, and S', the mean force in the mean over its windows, with the groups' error."""
+def _force(sampled: Sampled, members: list[int], row: int) -> str:
+    """S', the mean force in the mean over a rung's windows, and u; empty where none was seen."""
     windows, sums = sampled.windows, sampled.sums
     own = np.flatnonzero(windows.row == row)
     size, values = (a[:, members].sum(axis=0)[:, own] for a in (sums.size, sums.values[..., 0]))
-    u = values / np.where(size > 0, size, np.nan)
-    slope = np.nanmean(windows.stiffness[own, 0] * (u - windows.center[own, 0]), axis=1)
-    error = np.std(slope, ddof=1) / np.sqrt(len(slope))
-    return float(np.nanmean(u)), float(slope.mean()), float(error)
+    seen = (size > 0).all(axis=1)
+    if not seen.any():
+        return ""
+    u = values[seen] / size[seen]
+    slope = (windows.stiffness[own, 0] * (u - windows.center[own, 0])).mean(axis=1)
+    error = f"{np.std(slope, ddof=1) / np.sqrt(len(slope)):.0f}" if len(slope) > 1 else "?"
+    return f"{slope.mean():.0f} ± {error} at u {u.mean():.3g}"
 
 
 def _solved(
@@ -253,7 +263,10 @@ def _solved(
     overlap = mbar.overlaps(solved, sampled.joined)
     stop_where_windows_part(sampled, overlap * _scale(sampled), OVERLAP)
     near, bins = mbar.nearby(solved), _bins(grid, sampled, gap, kept)
-    whole = _whole(sampled.windows, rungs, gap)
+    whole = _whole(sampled.windows, rungs)
+    if gap is not None:  # and not a part of their u
+        row = sampled.windows.row
+        whole &= np.isin(np.arange(len(whole)), np.setdiff1d(row, row[cut > 0]))
 
     def again(chosen, halves=both) -> mbar.Replicate | None:
         one = sampled.of(chosen, halves)
@@ -417,7 +430,9 @@ def examine(sampled: Sampled, members: list[int]) -> tuple:
     windows, whole = sampled.windows, sampled.of(members)
     if not whole.size.all():
         at = place(windows, int(np.argmin(whole.size[1:])))
-        raise FloatingPointError(f"No walker stayed in the window at {at} on its side of a gap.")
+        raise FloatingPointError(
+            f"No sample of the window at {at} counts; give windows more steps, or lower settle."
+        )
     stop_where_windows_part(
         sampled, np.append(1.0, chance(windows, sampled.pairs, whole.gap)), CHANCE
     )

@@ -13,13 +13,14 @@ from scipy import stats
 from scipy.sparse import csgraph, csr_array
 
 from glassgrok.grid import Grid
-from glassgrok.sampling.sums import Sampled
+from glassgrok.sampling.sums import Sampled, balanced
 from glassgrok.sampling.windows import Windows, across
 
 OVERLAP = 0.003  # less between neighbours is a gap
 CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
 FAR = 4.0  # widths that walkers may be from the middle of their window
 NOTHING = 1e-4  # share of a window's samples that does not count
+STRANGE = 2e-4  # share of the samples that may be of other windows, at most
 REACH = 0.5  # least share of what windows reach of the grid, in u, that a part is worth telling
 
 
@@ -43,12 +44,18 @@ class Gap(NamedTuple):
         low, high: u that it is known between, infinite on a side without a gap: up to the outermost
             windows, beyond which there are tails of samples alone, or to what walkers from beyond
             the gap come to.
-        overlap: across the gap, 1 for neighbours in full contact.
+        overlap: across the gap.
+        limits: u between which samples count.
+        absolute: whether the uniform measure is on this side.
+        windows: indices of those that hold together.
     """
 
     low: float
     high: float
     overlap: float
+    limits: tuple[float, float]
+    absolute: bool
+    windows: np.ndarray
 
     def whole(self, grid: Grid, bins: np.ndarray) -> np.ndarray:
         """Flat indices of bins, -1 for those that windows do not cover to their end."""
@@ -57,11 +64,6 @@ class Gap(NamedTuple):
         left = axis.low + rows * axis.width
         known = (bins >= 0) & (left >= self.low) & (left + axis.width <= self.high)
         return np.where(known, bins, -1)
-
-    def narrowed(self, other: "Gap") -> "Gap":
-        """Two of them as one."""
-        low, high = max(self.low, other.low), min(self.high, other.high)
-        return Gap(low, high, min(self.overlap, other.overlap))
 
 
 def chance(windows: Windows, pairs: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -115,7 +117,7 @@ def stop_where_windows_part(sampled: Sampled, overlap: np.ndarray, least: float)
 
 
 def in_one_part(grid: Grid, sampled: Sampled, members: list[int], work: Callable) -> tuple:
-    """Do some work on all windows or, where they part, on those that `part` says.
+    """Do some work on all windows or, where they part, on those that reach farthest along u.
 
     Args:
         grid: the bins.
@@ -127,49 +129,77 @@ def in_one_part(grid: Grid, sampled: Sampled, members: list[int], work: Callable
         The windows that it was done on, the Gap or None, and what it returned.
 
     Raises:
-        Parted: as `part`.
+        Parted: windows part, and `part` finds nothing to go on with.
     """
-    gap = None
+    here, gap, kept = sampled, None, np.arange(len(sampled.windows.row))
     while True:
         try:
-            return sampled, gap, work(sampled, gap)
+            return here, gap, work(here, gap)
         except Parted as parted:
-            sampled, found = part(sampled, grid, members, parted)
-            gap = found if gap is None else gap.narrowed(found)
+            held = np.full(len(sampled.windows.row), -1)
+            held[kept] = parted.label[1:]
+            top = -2 if here.relative else parted.label[0]
+            gap = part(sampled, grid, members, held, top, parted)
+            here, kept = restricted(sampled, members, gap)
 
 
-def part(sampled: Sampled, grid: Grid, members: list[int], parted: Parted) -> tuple[Sampled, Gap]:
+def part(
+    sampled: Sampled, grid: Grid, members: list[int], held: np.ndarray, top: int, parted: Parted
+) -> Gap:
     """Of the windows that hold together those that reach farthest along u of the grid.
 
-    And of u what no walker of the other windows comes to, some of which may have gone over: samples
-    do not say whose they are, and one window's too many would shift free energies by many nats. A
-    window that lies across such a limit counts as one that ends there.
+    Of them whole rungs, and of u what no walker of the others comes to, some of which may have gone
+    over: samples do not say whose they are, and one window's too many would shift free energies by
+    many nats.
 
     Args:
         sampled: all windows.
         grid: the bins.
         members: groups that say where windows are.
-        parted: how they hang together.
+        held: (K,) alike where windows hold together, -1 for those that are out already.
+        top: what those have that hold together with the uniform measure.
+        parted: what is raised.
 
     Raises:
         Parted: the others lie beside them and not above or below, or too little is left.
     """
-    sums, label = sampled.sums, parted.label[1:]
-    size = sums.size[:, members].sum(axis=(0, 1))
-    u = sums.values[:, members, :, 0].sum(axis=(0, 1)) / size
-    best = max(np.unique(label), key=lambda name: _extent(grid, u[label == name]))
-    inside, row = label == best, sampled.windows.row
-    above, below = row < row[inside].min(), row > row[inside].max()
-    low, high = _limits(sampled, above, below)
-    if not (inside | above | below).all() or not low < high:
+    row = sampled.windows.row
+    size = sampled.sums.size[:, members].sum(axis=(0, 1))
+    u = sampled.sums.values[:, members, :, 0].sum(axis=(0, 1)) / np.maximum(size, 1)
+    names = np.unique(held[held >= 0])
+    best = max(names, key=lambda name: _extent(grid, u[held == name]))
+    broken = np.unique(row[held != best])
+    whole = np.setdiff1d(row, broken)
+    if not len(whole) or ((whole[0] < broken) & (broken < whole[-1])).any():
+        raise parted
+    inside = (row >= whole[0]) & (row <= whole[-1])
+    low, high = limits(sampled, members, inside)
+    if not low < high:
         raise parted
     known = np.clip(u[inside], low, high)
     if _extent(grid, known) < REACH * _extent(grid, u):
         raise parted
-    uniform = sampled.uniform if best == parted.label[0] else sampled.uniform[:0]
-    found = _restricted(sampled, members, inside, low, high)._replace(uniform=uniform)
-    low, high = known.min() if below.any() else low, known.max() if above.any() else high
-    return found, Gap(float(low), float(high), parted.overlap)
+    return Gap(
+        low=float(known.min()) if (row > whole[-1]).any() else -np.inf,
+        high=np.inf if best == top else float(known.max()),
+        overlap=parted.overlap,
+        limits=(low, high),
+        absolute=bool(best == top),
+        windows=np.flatnonzero(inside),
+    )
+
+
+def on_the_same_side(sampled: Sampled, members: list[int], gap: Gap) -> tuple[Sampled, Gap]:
+    """What other groups say there, whose walkers may have come over elsewhere.
+
+    Raises:
+        FloatingPointError: as `restricted`.
+    """
+    inside = np.isin(np.arange(len(sampled.windows.row)), gap.windows)
+    low, high = limits(sampled, members, inside)
+    low, high = max(low, gap.limits[0]), min(high, gap.limits[1])
+    own = gap._replace(low=max(low, gap.low), high=min(high, gap.high), limits=(low, high))
+    return restricted(sampled, members, own)[0], own
 
 
 def _extent(grid: Grid, u: np.ndarray) -> float:
@@ -178,11 +208,16 @@ def _extent(grid: Grid, u: np.ndarray) -> float:
     return min(u.max(), axis.high) - max(u.min(), axis.low)
 
 
-def _limits(sampled: Sampled, above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
-    """u between which no walker of the windows above and below comes."""
-    u, reach = _mean(sampled), FAR / np.sqrt(sampled.windows.stiffness[:, 0])
+def limits(sampled: Sampled, members: list[int], inside: np.ndarray) -> tuple[float, float]:
+    """u, edges of cells, between which no walker of some groups comes from windows outside."""
+    row, edges = sampled.windows.row, sampled.cells.edges[0]
+    u, reach = _mean(sampled)[:, members], FAR / np.sqrt(sampled.windows.stiffness[:, 0])
+    above, below = row < row[inside].min(), row > row[inside].max()
     low = np.nanmax((u + reach)[..., below], initial=-np.inf)
-    return float(low), float(np.nanmin((u - reach)[..., above], initial=np.inf))
+    high = np.nanmin((u - reach)[..., above], initial=np.inf)
+    low = edges[np.searchsorted(edges[:-1], low)] if np.isfinite(low) else low
+    high = edges[max(np.searchsorted(edges, high, side="right") - 1, 0)] if high < np.inf else high
+    return float(low), float(high)
 
 
 def _mean(sampled: Sampled) -> np.ndarray:
@@ -191,37 +226,84 @@ def _mean(sampled: Sampled) -> np.ndarray:
     return np.where(size > 0, sampled.sums.values[..., 0], np.nan) / np.maximum(size, 1)
 
 
-def _restricted(sampled: Sampled, members, inside: np.ndarray, low, high) -> Sampled:
-    """Some windows, and what walkers saw in them that are between two u."""
-    windows, _, pairs, cells, sums, accepted = sampled[:6]
-    # Rather too wide, where S is curved.
-    width, u = 1 / np.sqrt(windows.stiffness[:, 0]), np.nan_to_num(_mean(sampled))
-    share = stats.norm.cdf((high - u) / width) - stats.norm.cdf((low - u) / width)
-    share = sampled.share * share
-    share = np.where(share > 1 - NOTHING, 1.0, np.where(share > NOTHING, share, 0.0))
+def restricted(sampled: Sampled, members: list[int], gap: Gap) -> tuple[Sampled, np.ndarray]:
+    """Windows on one side of a gap, and what walkers of some groups saw in them within its limits.
+
+    Args:
+        sampled: all windows.
+        members: the groups.
+        gap: which, and the limits.
+
+    Returns:
+        They, and indices of those that have samples there.
+
+    Raises:
+        FloatingPointError: walkers from beyond the gap are among theirs, or none of their own.
+    """
+    windows, _, pairs, cells, sums, accepted, *_ = sampled
+    low, high = gap.limits
+    share = _share(sampled, low, high)
     size = (sums.size * share)[:, members].sum(axis=(0, 1))
-    kept = np.flatnonzero(inside & (size >= 1))
-    number = np.full(len(inside), -1)
+    kept = gap.windows[size[gap.windows] >= 1]
+    whole = (share[:, members] == 1).all(axis=(0, 1))[kept]
+    if not low < high or not whole.any():
+        raise FloatingPointError(
+            "No window lies wholly on its side of a gap between windows, so that nothing follows: "
+            "hold walkers for more steps, or set a larger rigidity."
+        )
+    number = np.full(len(share[0, 0]), -1)
     number[kept] = np.arange(len(kept))
     held = (number[pairs] >= 0).all(axis=1)
     middles = cells.middles(np.arange(sums.counts.shape[-1]))[:, 0]
     seen, there = (low < middles) & (middles < high), (share > 0)[..., None]
     sides = np.stack([there[:, :, pairs[held, side]] for side in range(2)], axis=3)
-    return sampled._replace(
+    found = Sampled(
         windows=Windows(*(field[kept] for field in windows)),
+        uniform=sampled.uniform if gap.absolute else sampled.uniform[:0],
         pairs=number[pairs[held]],
-        accepted=accepted[held],
-        share=share[..., kept],
-        first=int(np.argmax((share == 1).all(axis=(0, 1))[kept])),
+        cells=cells,
         sums=sums._replace(
             counts=np.where(seen, sums.counts, 0),
             size=np.where(there[..., 0], sums.size, 0)[..., kept],
             values=np.where(there, sums.values, 0.0)[:, :, kept],
             gap=np.where(sides, sums.gap[:, :, held], 0.0),
             extras=np.where(seen, sums.extras, 0.0),
-            balance=sums.balance[:, kept],
+            balance=np.where(there.all(axis=0), sums.balance, 0.0)[:, kept],
         ),
+        accepted=accepted[held],
+        share=share[..., kept],
+        first=0 if gap.absolute else int(np.argmax(whole)),
     )
+    _stop_where_strange(found, members)
+    return found, kept
+
+
+def _share(sampled: Sampled, low: float, high: float) -> np.ndarray:
+    """(2, G, K) of each window's samples that lie between two u, if they are Gaussian in u.
+
+    All of them where nothing was seen yet. The width is that of the restraint alone: where S is
+    concave it is less.
+    """
+    width, u = 1 / np.sqrt(sampled.windows.stiffness[:, 0]), _mean(sampled)
+    share = stats.norm.cdf((high - u) / width) - stats.norm.cdf((low - u) / width)
+    share = np.where(share > 1 - NOTHING, 1.0, np.where(share > NOTHING, share, 0.0))
+    return np.where(np.isnan(u), 1.0, share)
+
+
+def _stop_where_strange(sampled: Sampled, members: list[int]) -> None:
+    """Walkers that came over for a part of a half show in too many samples."""
+    sums = sampled.sums
+    counts = sums.counts[:, members].sum(axis=(0, 1))
+    whole = sums.size[:, members].sum(axis=(0, 1))
+    size = (sums.size * sampled.share)[:, members].sum(axis=(0, 1))
+    left, _ = balanced(counts, size, size < whole)
+    off = abs(left.sum() / max(counts.sum(), 1) - 1)
+    if off > STRANGE:
+        raise FloatingPointError(
+            f"On one side of a gap between windows {off:.2%} of the samples are not those of its "
+            "windows, so that no free energies follow: walkers come over it now and then, so hold "
+            "them for more steps, or set a larger rigidity."
+        )
 
 
 def place(windows: Windows, k: int) -> str:

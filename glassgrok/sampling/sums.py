@@ -8,6 +8,8 @@ from glassgrok.sampling.cells import Cells
 from glassgrok.sampling.windows import Windows
 
 HALVES = 2
+SURE = 1.03  # factor that the samples of windows across a limit may be more than a Gaussian has
+NONE = 1e-6  # samples of a window that has none
 
 
 class Sums(NamedTuple):
@@ -93,8 +95,8 @@ class Sampled(NamedTuple):
         cells: of the counts.
         sums: of the windows.
         accepted: (E,) share of the exchanges between neighbours.
-        share: (2, G, K) of each window's samples that lie in the cells that count; 1 for all.
-        first: the window that is joined to the uniform measure.
+        share: (2, G, K) of each window's samples that lie in the cells that count; None for all.
+        first: the window that is joined to the uniform measure, all of whose samples count.
     """
 
     windows: Windows
@@ -103,7 +105,7 @@ class Sampled(NamedTuple):
     cells: Cells
     sums: Sums
     accepted: np.ndarray
-    share: np.ndarray | float = 1.0
+    share: np.ndarray | None = None
     first: int = 0
 
     @property
@@ -121,30 +123,32 @@ class Sampled(NamedTuple):
         sums, drawn = self.sums, self.cells.index(self.uniform)
         points = np.concatenate([drawn[g :: sums.counts.shape[1]] for g in chosen])
         pick = np.ix_(halves, chosen)
-        counts, whole, gap, size = (
-            a[pick].sum(axis=(0, 1))
-            for a in (sums.counts, sums.size, sums.gap, sums.size * self.share)
-        )
-        gap = gap / np.maximum(whole, 1)[self.pairs][..., None]
-        share = size / np.maximum(whole, 1)
-        if not isinstance(self.share, float):
-            counts, size = _balanced(counts, size, share)
+        counts, whole, gap = (a[pick].sum(axis=(0, 1)) for a in (sums.counts, sums.size, sums.gap))
+        size, seen = whole, np.where(whole > 0, whole, np.nan)
+        if self.share is not None:
+            size = (sums.size * self.share)[pick].sum(axis=(0, 1))
+            counts, size = balanced(counts, size, size < whole)
         counts = counts + np.bincount(points, minlength=len(counts))
-        half = size[self.first] / 2
         ensembles = np.append(len(points), size)
         if self.relative:
-            ensembles[[0, 1 + self.first]] = half
-        return Chosen(counts, ensembles, share, gap, points)
+            ensembles[[0, 1 + self.first]] = size[self.first] / 2
+        share = np.nan_to_num(size / seen, nan=1.0)
+        return Chosen(counts, ensembles, share, gap / seen[self.pairs][..., None], points)
 
 
-def _balanced(counts: np.ndarray, size: np.ndarray, share: np.ndarray) -> tuple:
+def balanced(counts: np.ndarray, size: np.ndarray, across: np.ndarray) -> tuple:
     """Counts and sizes of ensembles that are as many, for free energies are of nothing else.
 
-    The shares of windows that lie across a limit are those of Gaussians, and what these are off by
-    is theirs; tails of others beyond it are a few samples.
+    Of windows that lie across a limit the share is a Gaussian's, and what it is off by is theirs.
+    What is left are a few samples that came from elsewhere.
+
+    Args:
+        counts: (cells,) that count.
+        size: (K,) samples of each window there.
+        across: (K,) which windows do not lie there wholly.
     """
-    across = share < 1
-    lacking = counts.sum() - size.sum()
-    factor = 1 + lacking / max(size[across].sum(), 1.0)
-    size = np.where(across, size * np.clip(factor, 0.5, 2.0), size)
+    factor = 1 + (counts.sum() - size.sum()) / max(size[across].sum(), 1.0)
+    size = np.where(across, size * np.clip(factor, 1 / SURE, SURE), size)
+    # Where leaving one group out leaves nothing, an ensemble of no weight stands for it.
+    size = np.maximum(size, NONE)
     return counts * (size.sum() / max(counts.sum(), 1)), size

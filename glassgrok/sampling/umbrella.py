@@ -536,7 +536,8 @@ def umbrella(
         on_block: called with the state and the report after each rung and each block.
 
     Returns:
-        The Landscape, normalised: S is ln of the fraction of the whole domain.
+        The Landscape, normalised: S is ln of the fraction of the whole domain. Where windows part,
+        of one side alone, and up to a constant unless the uniform measure is there.
 
     Raises:
         ValueError: system and grid do not fit together, or the walkers do not come down to the

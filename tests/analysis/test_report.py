@@ -285,7 +285,7 @@ def test_what_the_work_of_coming_down_adds_is_told_of_the_nearest_rung():
 
 def test_on_one_side_of_a_gap_the_work_alone_tells_the_volume():
     found = landscape(noise=0.01).with_attributes(constant=[-2134.2, 19.8])
-    text = " ".join(line.strip() for line in report.describe_volume(found))
+    text = " ".join(line.strip() for line in report.describe_coverage(found))
     assert "S - (2134 ± 20) is ln of the fraction of the domain" in text
 
 

@@ -1,16 +1,25 @@
 """Where umbrella windows do not overlap, and what follows on one side of a gap."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import glassgrok as gg
+from glassgrok.analysis.convergence import describe_convergence
 from glassgrok.analysis.groups import normal_score
 from glassgrok.sampling import sweep
 from glassgrok.sampling.absolute import estimate, examine
 from glassgrok.sampling.cells import FINE, cells_of
-from glassgrok.sampling.gaps import CHANCE, chance, in_one_part, stop_where_windows_part
+from glassgrok.sampling.gaps import (
+    CHANCE,
+    Parted,
+    chance,
+    in_one_part,
+    part,
+    stop_where_windows_part,
+)
 from glassgrok.sampling.sums import Sampled, Sums
 from glassgrok.sampling.windows import FREE, Windows, neighbours
 
@@ -49,13 +58,14 @@ def test_a_gap_of_seven_widths_is_one():
         stop_where_windows_part(sampled, np.append(1.0, found), CHANCE)
 
 
-def sampled_where(mean, stiffness, reached, groups=2, bins=25) -> Sampled:
+def sampled_where(mean, stiffness, reached, groups=2) -> Sampled:
     """Samples of windows along u where S' falls from 300 to 20, of where each one's walkers come.
 
     Args:
         mean, stiffness: (K,) where they would be by S' there.
-        reached: (points, mean) -> whether a walker that is at the mean comes to the points.
-        groups, bins: how many.
+        reached: (points, mean, group) -> whether a walker comes to the points; or several of these,
+            in each of which it is for as long.
+        groups: how many.
     """
     random, points = np.random.default_rng(0), np.linspace(-3.0, 0.5, 40_001)
     slope = np.interp(points, *SLOPES)
@@ -65,20 +75,23 @@ def sampled_where(mean, stiffness, reached, groups=2, bins=25) -> Sampled:
         weights = np.exp(weights - weights.max())
         return random.choice(points, count, p=weights / weights.sum())[:, None]
 
+    def walked(m, c, k, group):
+        there = np.atleast_2d(reached(points, m, group))
+        weights = np.where(there, entropy - k * (points - c) ** 2 / 2, -1e9)
+        return np.concatenate([drawn(each, 1000 // len(there)) for each in weights])
+
     center = mean - np.interp(mean, points, slope) / stiffness
     rows, alone = np.arange(len(mean)), np.full(len(mean), FREE)
     table = (center[:, None], stiffness[:, None], 1.0 + 0 * mean, rows, alone, mean[:, None])
     windows = Windows(*table, np.zeros((len(mean), 1, 3)))
     pairs, uniform = np.stack([rows[:-1], rows[1:]], axis=1), drawn(entropy, 4000)
-    cells = cells_of(gg.Grid(gg.Axis("u", -2.0, 0.5, bins)), windows, uniform)
+    cells = cells_of(GRID, windows, uniform)
     sums = Sums.empty(groups, windows, pairs, cells, 0)
     for half in range(2):
         for group in range(groups):
-            seen = [
-                drawn(np.where(reached(points, m), entropy - k * (points - c) ** 2 / 2, -1e9), 1000)
-                for m, c, k in zip(mean, center, stiffness, strict=True)
-            ]
-            sums.add(windows, pairs, cells, np.array(seen), half, group)
+            along = zip(mean, center, stiffness, strict=True)
+            seen = np.array([walked(m, c, k, group) for m, c, k in along])
+            sums.add(windows, pairs, cells, seen, half, group)
     return Sampled(windows, uniform, pairs, cells, sums, np.full(len(pairs), 0.5))
 
 
@@ -86,7 +99,7 @@ def stays_below(soft: float):
     """What `examine` is given where no walker that is below the fall of S' goes up."""
     mean = np.append(np.arange(0.47, -0.3, -0.04), np.arange(-0.35, -1.5, -1.0 / soft**0.5))
     stiffness = np.where(mean > -0.3, 2000.0, soft)
-    return sampled_where(mean, stiffness, lambda u, m: (u < -0.2) | (m > -0.3)), [0, 1]
+    return sampled_where(mean, stiffness, lambda u, m, _: (u < -0.2) | (m > -0.3)), [0, 1]
 
 
 def test_walkers_that_stay_in_the_wrong_phase_are_seen():
@@ -104,36 +117,47 @@ def rungs_of(windows: Windows, ln_z: np.ndarray) -> sweep.Rungs:
     return rungs._replace(center=u, stiffness=k, mean=mean, ln_z=ln_z)
 
 
-def parted(low: float, high: float, grid: gg.Grid, over: int = 0, fallen: float = -0.6) -> tuple:
+def anywhere(u, m, group):
+    """Walkers come wherever their windows let them."""
+    return np.full(len(u), True)
+
+
+def parted(low: float, high: float, grid: gg.Grid, reached=anywhere, starts=("random",) * 4):
     """A Landscape whose windows hold no walkers from u = low to high, and ln of the exact fraction.
 
     Args:
         low, high: the gap.
         grid: asked for.
-        over: windows from above the gap whose walkers have fallen below u = `fallen`.
+        reached: as of `sampled_where`.
+        starts: of each group.
     """
     mean = np.arange(0.47, -2.1, -0.03)
     mean = mean[(mean < low) | (mean > high)]
-    first = int(np.argmax(mean < low))
-    moved = np.arange(first - over, first)
-
-    def reached(u, m):
-        return u < fallen if over and m in mean[moved] else np.full(len(u), True)
-
-    sampled = sampled_where(mean, np.full(len(mean), 2000.0), reached, groups=4)
+    sampled = sampled_where(mean, np.full(len(mean), 2000.0), reached, groups=len(starts))
     points = np.linspace(-3.0, 0.5, 400_001)
     entropy = np.cumsum(np.interp(points, *SLOPES)) * (points[1] - points[0])
     density = np.exp(entropy - entropy.max())
     share = np.histogram(points, grid.axes[0].edges, weights=density / density.sum())[0]
-    centers, stiffness = sampled.windows.center, sampled.windows.stiffness
-    w = stiffness * (points - centers) ** 2 / 2
+    w = sampled.windows.stiffness * (points - sampled.windows.center) ** 2 / 2
     ln_z = np.log((density * np.exp(-w)).sum(axis=1) / density.sum())
-    noise = np.random.default_rng(1).normal(size=(len(mean), 4)) / 10
+    noise = np.random.default_rng(1).normal(size=(len(mean), starts.count("random"))) / 10
     found = estimate(
-        grid, sampled, rungs_of(sampled.windows, ln_z[:, None] + noise), (), ("random",) * 4,
+        grid, sampled, rungs_of(sampled.windows, ln_z[:, None] + noise), (), starts,
         trips=np.zeros(1), rescued=0,
     )  # fmt: skip
     return found, np.log(share)
+
+
+def fallen(to: float, windows: int = 2, high: float = -0.12, groups=range(9), part: int = 1):
+    """Walkers of the last windows above u = high come below u = `to`, for one in `part` of time."""
+
+    def reached(u, m, group):
+        there = anywhere(u, m, group)
+        if group not in groups or not high < m < high + 0.03 * windows:
+            return there
+        return np.array([u < to] + [there] * (part - 1))
+
+    return reached
 
 
 def deviations(found: gg.Landscape, exact: np.ndarray) -> np.ndarray:
@@ -146,7 +170,7 @@ def deviations(found: gg.Landscape, exact: np.ndarray) -> np.ndarray:
 
 def test_below_a_gap_s_is_exact_up_to_a_constant():
     found, exact = parted(-0.3, -0.12, GRID)
-    low, high, overlap = found.attributes["gap"][:3]
+    low, high, overlap = found.attributes["gap"]
     assert not found.normalised
     assert low == -np.inf
     assert -0.34 < high < -0.3
@@ -160,11 +184,18 @@ def test_below_a_gap_s_is_exact_up_to_a_constant():
     z = deviations(found, exact)
     assert np.abs(z).max() < 5
     assert 0.3 < np.sqrt(np.mean(z**2)) < 2
-    constant, error = found.attributes["constant"]
-    assert abs(found.entropy[5] + constant - exact[5]) < 5 * error < 1
+    assert_constant(found, exact)
     assert (found.umbrella.rung_u < high).all()
     assert len(found.umbrella.work) > 20
-    assert np.abs(found.umbrella.work / found.umbrella.work_error).max() < 5
+
+
+def assert_constant(found: gg.Landscape, exact: np.ndarray) -> None:
+    """By the work, which was exact up to noise, S is ln of the fraction, and at each rung."""
+    constant, error = found.attributes["constant"]
+    assert abs(found.entropy[5] + constant - exact[5]) < 5 * error + 5 * found.entropy_error[5]
+    assert error < 0.2
+    assert np.abs(found.umbrella.work / found.umbrella.work_error).max() < 6
+    assert np.abs(found.umbrella.work).max() < 0.5
 
 
 def test_above_a_gap_s_stays_absolute():
@@ -188,45 +219,100 @@ def test_without_a_gap_nothing_is_said_of_one():
 
 def test_where_walkers_from_beyond_a_gap_are_nothing_is_said():
     """Two windows of eighty whose walkers fell to u = -0.6 would shift S by 23 nats near it."""
-    found, exact = parted(-0.3, -0.12, GRID, over=2)
+    found, exact = parted(-0.3, -0.12, GRID, fallen(-0.6))
     assert -0.8 < found.attributes["gap"][1] < -0.6
     assert np.isfinite(found.entropy[:12]).all()
     assert not np.isfinite(found.entropy[13:]).any()
     off = found.entropy - exact
     assert np.nanmax(np.abs(off - off[5])) < 0.2
-    z = deviations(found, exact)
-    assert np.abs(z).max() < 5
+    assert np.abs(deviations(found, exact)).max() < 5
+    assert_constant(found, exact)
+    assert np.isfinite(found.umbrella.free_energy_error).all()
+    off = found.umbrella.free_energy - found.umbrella.integral
+    assert np.abs(off).max() < 0.5
     # Where they fell farther too little is left.
     with pytest.raises(FloatingPointError, match="hardly overlap"):
-        parted(-0.3, -0.12, GRID, over=2, fallen=-1.2)
+        parted(-0.3, -0.12, GRID, fallen(-1.2))
+
+
+@pytest.mark.parametrize("part", [5, 50])
+def test_walkers_that_come_over_now_and_then_are_seen(part):
+    """Their mean is above the gap, and some of their samples far below it shift S by nats."""
+    with pytest.raises(FloatingPointError, match=r"0\.\d+% of the samples are not those of its"):
+        parted(-0.3, -0.12, GRID, fallen(-0.6, part=part))
+
+
+def test_the_places_of_witnesses_are_their_own():
+    """Those whose walkers above the gap have come over do not make S less."""
+    starts = ("random",) * 4 + ("memorising",) * 2
+    alone, _ = parted(-0.3, -0.12, GRID)
+    found, exact = parted(-0.3, -0.12, GRID, fallen(-0.6, groups=(4, 5)), starts)
+    assert found.attributes["gap"][1] == pytest.approx(alone.attributes["gap"][1], abs=0.005)
+    assert_constant(found, exact)
+    known = np.isfinite(found.umbrella.witnesses[0])
+    assert known[:12].all()
+    assert not known[14:].any()
+    off = found.umbrella.witnesses[:, :12] - exact[:12]
+    assert np.abs(off - off[:, :1]).max() < 1
+    lost, _ = parted(-0.3, -0.12, GRID, fallen(-1.97, groups=(4, 5)), starts)
+    assert lost.attributes["gap"][1] == pytest.approx(alone.attributes["gap"][1], abs=0.005)
+    assert "follows" in lost.attributes["lost_memorising"]
+    assert re.search(
+        r"feel S' = \d+ ± \d+ at u -0\.\d+ \(where \d+ ± \d+ at u -0\.\d+\).* from random\.",
+        lost.attributes["lost_memorising"],
+    )
+
+
+def test_a_gap_is_kept_in_the_file(tmp_path):
+    found, _ = parted(-0.3, -0.12, GRID)
+    found.save(tmp_path / "landscape.nc")
+    again = gg.Landscape.load(tmp_path / "landscape.nc")
+    assert list(again.attributes["gap"]) == found.attributes["gap"]
+    assert describe_convergence(again) == describe_convergence(found)
+    assert "S is known below u -0.3" in " ".join(describe_convergence(again))
+    with pytest.raises(ValueError, match="on one side of a gap"):
+        again.fraction(u_below=0.0)
 
 
 def aside(apart: float) -> tuple:
-    """A grid, three rungs of four columns, of which two are that far apart in A, and two groups."""
+    """A grid, four rungs of four columns, of which two are that far apart in A, and two groups."""
     random = np.random.default_rng(0)
-    place = [(r, c) for r in range(3) for c in (FREE, *range(4))]
+    place = [(r, c) for r in range(4) for c in (FREE, *range(4))]
     row, column = np.array(place).T
     free = column == FREE
     a = np.where(free, 0.12, 0.1 * column + apart * (column > 1))
     center = np.stack([-1.0 * row, a], axis=1)
     stiffness = np.stack([4.0 + 0 * row, np.where(free, 0.0, 200.0)], axis=1)
-    windows = Windows(center, stiffness, 1.0 * row, row, column, center, np.zeros((15, 1, 2)))
-    grid = gg.Grid(gg.Axis("u", -3.0, 1.0, 8), gg.Axis("a", -0.5, 3.0, 7))
+    windows = Windows(center, stiffness, 1.0 * row, row, column, center, np.zeros((20, 1, 2)))
+    grid = gg.Grid(gg.Axis("u", -4.0, -1.5, 5), gg.Axis("a", -0.5, 3.0, 7))
     uniform = random.normal([0.0, 0.12], [0.5, 0.1], (500, 2))
     pairs = np.concatenate(neighbours(windows))
     sums = Sums.empty(2, windows, pairs, cells := cells_of(grid, windows, uniform), 0)
     for group in range(2):
-        seen = random.normal(center[:, None], [0.5, 0.07], (15, 2000, 2))
+        seen = random.normal(center[:, None], [0.5, 0.07], (20, 2000, 2))
         sums.add(windows, pairs, cells, seen, group, group)
     return grid, Sampled(windows, uniform, pairs, cells, sums, np.ones(len(pairs))), [0, 1]
 
 
 def test_parts_that_lie_side_by_side_along_a_are_none():
-    def work(part, _):
+    def work(here, _):
         stop_where_windows_part(
-            part, np.append(1.0, chance(part.windows, part.pairs, part.of([0, 1]).gap)), CHANCE
+            here, np.append(1.0, chance(here.windows, here.pairs, here.of([0, 1]).gap)), CHANCE
         )
 
     with pytest.raises(FloatingPointError, match="hardly overlap"):
         in_one_part(*aside(apart=2.0), work)
     in_one_part(*aside(apart=0.0), work)
+
+
+def test_a_rung_that_hangs_together_in_part_is_beyond_the_gap():
+    """Two of four columns of the second rung are with those below it, and the others above."""
+    grid, sampled, members = aside(apart=0.0)
+    stiff = sampled.windows._replace(stiffness=100 * sampled.windows.stiffness)
+    row, column = stiff.row, stiff.column
+    held = np.where((row >= 2) | ((row == 1) & (column > 1)), 1, 0)
+    gap = part(sampled._replace(windows=stiff), grid, members, held, 0, Parted("apart", held, 1e-6))
+    assert gap.windows.tolist() == np.flatnonzero(row >= 2).tolist()
+    assert not gap.absolute
+    assert gap.low == -np.inf
+    assert -1.9 > gap.high > -2.1
