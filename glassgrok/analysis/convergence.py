@@ -131,7 +131,7 @@ def _gap(landscape: Landscape) -> list[Check]:
     ends = [text for text, u in told if np.isfinite(u)]
     known = "" if landscape.normalised else " and up to a constant"
     told = f"S is known {' and '.join(ends)} alone{known}: beyond, windows overlap by {overlap:.2g}"
-    return [Check("gap", False, told, "no gap")]
+    return [Check("gap", False, told, "overlap everywhere")]
 
 
 def _integral(landscape: Landscape) -> Check:
