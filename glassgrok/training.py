@@ -184,7 +184,8 @@ def optimizer_of(config: TrainingConfig, learning_rate, weight_decay, key):
         key: a JAX key, of the noise of an optimizer that has some; used by `init` alone.
 
     Returns:
-        An Optax transformation whose `update` may be given the train loss as `value`.
+        An Optax transformation whose `update` may be given the train loss as `value`, and
+        `test_accuracy`, which an optimizer that generalises fairly leaves alone.
     """
     if config.optimizer == "wand":
         options = config.wand.options(config.steps)
@@ -283,7 +284,8 @@ def make_block(
         # Optax's Adam raises a float to an integer power, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             chain = optax.with_extra_args_support(optimizer(config, rate, weight_decay, unused))
-            updates, optimizer_state = chain.update(gradient, optimizer_state, params, value=value)
+            known = {"value": value, "test_accuracy": metrics["test_accuracy"]}
+            updates, optimizer_state = chain.update(gradient, optimizer_state, params, **known)
         params = optax.apply_updates(params, updates)
         return params if norm is None else rescale(params, norm), optimizer_state, metrics
 

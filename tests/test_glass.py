@@ -1,6 +1,7 @@
 """The scripts of experiments/glass at their quick scale, and what their helpers compute."""
 
 import json
+from dataclasses import replace
 
 import ablation
 import figure1
@@ -25,6 +26,7 @@ from glassgrok import experiment
 from glassgrok.claims import judged
 from glassgrok.claims import report as write_report
 from glassgrok.landscape import Landscape
+from glassgrok.training import optimizer_of
 
 pytestmark = pytest.mark.usefixtures("promotion")
 
@@ -91,6 +93,24 @@ def test_every_method_of_figure3_moves_and_differs():
     assert all(np.isfinite(u).all() and u.any() for u in moved.values())
     distinct = {tuple(np.round(u, 6)) for name, u in moved.items() if name != "Adam"}
     assert len(distinct) == len(figure3.METHODS) - 1  # Adam is AdamW where the decay is 0
+
+
+def test_the_hybrid_is_wand_or_adamw_by_the_test_accuracy():
+    method = figure7.CASES["hybrid, uses the test set"]
+    config = figure3.config_of(figure3.Choice("quick"), "x+y", method)
+    params, gradient = {"a": jnp.linspace(0.5, 1.0, 5)}, {"a": jnp.linspace(-1.0, 1.0, 5)}
+
+    def moved(optimizer, decay, **known):
+        chain = optimizer(config, 3e-3, decay, jax.random.key(0))
+        known |= {"value": jnp.float32(2)}
+        return np.asarray(chain.update(gradient, chain.init(params), params, **known)[0]["a"])
+
+    wand = moved(optimizer_of, 0.0)
+    adamw = moved(lambda c, *rest: optimizer_of(replace(c, optimizer="adamw"), *rest), 1.0)
+    for accuracy, share in ((0.0, 1.0), (0.5, 0.0), (1.0, 1.0), (0.75, 0.25)):
+        mixed = moved(method.optimizer, 1.0, test_accuracy=jnp.float32(accuracy))
+        np.testing.assert_allclose(mixed, share * wand + (1 - share) * adamw, rtol=1e-5)
+    assert np.abs(wand - adamw).max() > 1e-3
 
 
 @pytest.mark.parametrize("script", [ablation, figure7])
