@@ -46,7 +46,7 @@ PAPERS = {
         Step("figure3.py", "figure8", (1, 25, 4), options=("--operation", "x^2+y")),
         Step("figure7.py", "figure7", (2.5, 34, 14), cpu=("--seeds", "1")),
         Step("ablation.py", "ablation", (2, 39, 13), cpu=("--seeds", "1")),
-        Step("figure1.py", "figure1", (4, 46, 600)),
+        Step("figure1.py", "figure1", (4, 40, 600)),
         Step("figure2.py", "figure2", (2, 30, 600), cpu=("--widths", "12", "16")),
         Step("report.py", None, (0.1, 0.1, 0.1)),
     ),

@@ -63,7 +63,7 @@ QUICK = UmbrellaConfig(
     columns=4, draws=256, sweepers=1, patience=0, omega_dt=0.1,
 )  # fmt: skip
 CPU = UmbrellaConfig(
-    groups=6, witnesses=2, steps=300, block=25, rung_steps=400, spread_steps=1000, level_steps=200,
+    groups=6, witnesses=2, steps=300, block=25, rung_steps=400, spread_steps=1000, level_steps=120,
     columns=10, spread=2.0, omega_dt=0.5,
 )  # fmt: skip
 PAPER = UmbrellaConfig(
