@@ -31,7 +31,7 @@ def hybrid(config, learning_rate, weight_decay, key):
     A reproduction: what it does depends on the test set.
     """
     parts = (
-        optimizer_of(replace(config, optimizer="wand"), learning_rate, 0.0, key),
+        optimizer_of(config, learning_rate, 0.0, key),
         optimizer_of(replace(config, optimizer="adamw"), learning_rate, weight_decay, key),
     )
 

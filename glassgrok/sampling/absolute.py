@@ -35,7 +35,6 @@ class _Said(NamedTuple):
     """What some groups say by themselves.
 
     Attributes:
-        relative: whether free energies are those over that of the first window.
         whole: (rungs,) of the way down that windows know whole.
         kept: cells that hold samples.
         force: free energies by integration, and the curl.
@@ -49,7 +48,6 @@ class _Said(NamedTuple):
         ln_z_without: (G, R) the same without each group in turn.
     """
 
-    relative: bool
     whole: np.ndarray
     kept: np.ndarray
     force: Forces
@@ -114,7 +112,7 @@ def estimate(
     extras = sums.extras[:, members[first]].sum(axis=1)[:, said.kept]
     mean, balance = values / size[:, None], sums.balance[members[first]]
     off, off_error = divergence(windows, mean, said.f, balance)
-    work, work_error, constant = _by_work(rungs.ln_z[said.whole], said)
+    work, work_error, constant = _by_work(rungs.ln_z[said.whole], said, sampled.relative)
     whole, ln_z, zero = np.flatnonzero(said.whole), said.ln_z, 0.0
     if sampled.relative:
         zero = np.nanmin(said.entropy)
@@ -174,7 +172,7 @@ def _scale(sampled: Sampled) -> np.ndarray:
     return np.append(1.0, np.where(across(sampled.windows, sampled.pairs), columns, 1.0))
 
 
-def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+def _by_work(ln_z: np.ndarray, said: _Said, relative: bool) -> tuple:
     """(R,) nats that ln Z of each rung is higher by, by the work of coming down, and errors.
 
     The mean of each group's ln Z, as the windows' is one of groups in their basins, so that what
@@ -183,6 +181,7 @@ def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray, tup
     Args:
         ln_z: (R, G) of each group, by its work.
         said: what the windows say.
+        relative: whether that is up to a constant.
 
     Returns:
         They; and the first one and its error, from which the others are measured, and which is
@@ -190,7 +189,7 @@ def _by_work(ln_z: np.ndarray, said: _Said) -> tuple[np.ndarray, np.ndarray, tup
     """
     without = np.array([np.delete(ln_z, g, axis=1).mean(axis=1) for g in range(ln_z.shape[1])])
     more, without = ln_z.mean(axis=1) - said.ln_z, without - said.ln_z_without
-    if not said.relative or not len(more):
+    if not relative or not len(more):
         return more, jackknife(without), (0.0, 0.0)
     first = float(more[0]), float(jackknife(without[:, 0]))
     return (more - more[0])[1:], jackknife(without - without[:, :1])[1:], first
@@ -293,7 +292,6 @@ def _solved(
     f = np.array([np.nan * force.total if one is None else one.f[1:] - cut for one in without])
     held = _held(rungs.center[whole], rungs.stiffness[whole], sampled.cells.middles(kept)[:, 0])
     return _Said(
-        relative=sampled.relative,
         whole=whole,
         kept=kept,
         force=force,

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.sparse import csgraph, csr_array
 
 from glassgrok.grid import Grid
-from glassgrok.sampling.sums import Sampled, balanced
+from glassgrok.sampling.sums import Sampled
 from glassgrok.sampling.windows import Windows, across
 
 OVERLAP = 0.003  # less between neighbours is a gap
@@ -140,7 +140,7 @@ def in_one_part(grid: Grid, sampled: Sampled, members: list[int], work: Callable
             held[kept] = parted.label[1:]
             top = -2 if here.relative else parted.label[0]
             gap = part(sampled, grid, members, held, top, parted)
-            here, kept = restricted(sampled, members, gap)
+            here, kept = _restricted(sampled, members, gap)
 
 
 def part(
@@ -173,18 +173,19 @@ def part(
     if not len(whole) or ((whole[0] < broken) & (broken < whole[-1])).any():
         raise parted
     inside = (row >= whole[0]) & (row <= whole[-1])
-    low, high = limits(sampled, members, inside)
+    low, high = _limits(sampled, members, inside)
     if not low < high:
         raise parted
     known = np.clip(u[inside], low, high)
     if _extent(grid, known) < REACH * _extent(grid, u):
         raise parted
+    absolute = bool(best == top and whole[0] == row.min())
     return Gap(
         low=float(known.min()) if (row > whole[-1]).any() else -np.inf,
-        high=np.inf if best == top else float(known.max()),
+        high=np.inf if absolute else float(known.max()),
         overlap=parted.overlap,
         limits=(low, high),
-        absolute=bool(best == top),
+        absolute=absolute,
         windows=np.flatnonzero(inside),
     )
 
@@ -193,13 +194,13 @@ def on_the_same_side(sampled: Sampled, members: list[int], gap: Gap) -> tuple[Sa
     """What other groups say there, whose walkers may have come over elsewhere.
 
     Raises:
-        FloatingPointError: as `restricted`.
+        FloatingPointError: as `_restricted`.
     """
     inside = np.isin(np.arange(len(sampled.windows.row)), gap.windows)
-    low, high = limits(sampled, members, inside)
+    low, high = _limits(sampled, members, inside)
     low, high = max(low, gap.limits[0]), min(high, gap.limits[1])
     own = gap._replace(low=max(low, gap.low), high=min(high, gap.high), limits=(low, high))
-    return restricted(sampled, members, own)[0], own
+    return _restricted(sampled, members, own)[0], own
 
 
 def _extent(grid: Grid, u: np.ndarray) -> float:
@@ -208,7 +209,7 @@ def _extent(grid: Grid, u: np.ndarray) -> float:
     return min(u.max(), axis.high) - max(u.min(), axis.low)
 
 
-def limits(sampled: Sampled, members: list[int], inside: np.ndarray) -> tuple[float, float]:
+def _limits(sampled: Sampled, members: list[int], inside: np.ndarray) -> tuple[float, float]:
     """u, edges of cells, between which no walker of some groups comes from windows outside."""
     row, edges = sampled.windows.row, sampled.cells.edges[0]
     u, reach = _mean(sampled)[:, members], FAR / np.sqrt(sampled.windows.stiffness[:, 0])
@@ -226,7 +227,7 @@ def _mean(sampled: Sampled) -> np.ndarray:
     return np.where(size > 0, sampled.sums.values[..., 0], np.nan) / np.maximum(size, 1)
 
 
-def restricted(sampled: Sampled, members: list[int], gap: Gap) -> tuple[Sampled, np.ndarray]:
+def _restricted(sampled: Sampled, members: list[int], gap: Gap) -> tuple[Sampled, np.ndarray]:
     """Windows on one side of a gap, and what walkers of some groups saw in them within its limits.
 
     Args:
@@ -292,12 +293,9 @@ def _share(sampled: Sampled, low: float, high: float) -> np.ndarray:
 
 def _stop_where_strange(sampled: Sampled, members: list[int]) -> None:
     """Walkers that came over for a part of a half show in too many samples."""
-    sums = sampled.sums
-    counts = sums.counts[:, members].sum(axis=(0, 1))
-    whole = sums.size[:, members].sum(axis=(0, 1))
-    size = (sums.size * sampled.share)[:, members].sum(axis=(0, 1))
-    left, _ = balanced(counts, size, size < whole)
-    off = abs(left.sum() / max(counts.sum(), 1) - 1)
+    chosen = sampled.of(members)
+    known = chosen.size.sum() - len(chosen.points)
+    off = abs(known / max(sampled.sums.counts[:, members].sum(), 1) - 1)
     if off > STRANGE:
         raise FloatingPointError(
             f"On one side of a gap between windows {off:.2%} of the samples are not those of its "

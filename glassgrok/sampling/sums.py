@@ -127,7 +127,7 @@ class Sampled(NamedTuple):
         size, seen = whole, np.where(whole > 0, whole, np.nan)
         if self.share is not None:
             size = (sums.size * self.share)[pick].sum(axis=(0, 1))
-            counts, size = balanced(counts, size, size < whole)
+            counts, size = _balanced(counts, size, size < whole)
         counts = counts + np.bincount(points, minlength=len(counts))
         ensembles = np.append(len(points), size)
         if self.relative:
@@ -136,7 +136,7 @@ class Sampled(NamedTuple):
         return Chosen(counts, ensembles, share, gap / seen[self.pairs][..., None], points)
 
 
-def balanced(counts: np.ndarray, size: np.ndarray, across: np.ndarray) -> tuple:
+def _balanced(counts: np.ndarray, size: np.ndarray, across: np.ndarray) -> tuple:
     """Counts and sizes of ensembles that are as many, for free energies are of nothing else.
 
     Of windows that lie across a limit the share is a Gaussian's, and what it is off by is theirs.
