@@ -14,6 +14,7 @@ from glassgrok.sampling.gaps import (
     CHANCE,
     OVERLAP,
     Gap,
+    Parted,
     chance,
     in_one_part,
     on_the_same_side,
@@ -422,8 +423,8 @@ def examine(sampled: Sampled, members: list[int]) -> tuple:
         free energies are higher by in it, where windows count in part.
 
     Raises:
-        Parted: windows do not overlap.
-        FloatingPointError: they hold their walkers where they do not belong, or hold none.
+        Parted: windows do not overlap, or hold their walkers where they do not belong.
+        FloatingPointError: they hold none.
     """
     windows, whole = sampled.windows, sampled.of(members)
     if not whole.size.all():
@@ -450,7 +451,11 @@ def _stop_where_windows_are_elsewhere(
     """Where a soft window's equilibrium is another phase, and its walkers have not gone there.
 
     Free energies by integration do not know of that phase. With them such a window claims the
-    samples of others there, which are left with next to none: nothing makes these consistent.
+    samples of others there, which are left with next to none: nothing makes these consistent. What
+    lies above both and what lies below both may be, each by itself.
+
+    Raises:
+        Parted: there is such a window.
     """
     left = np.log(mbar.expected(found, np.append(0.0, f))[1:] / found.size[1:])
     left = left + SURE * np.nan_to_num(error)
@@ -461,10 +466,14 @@ def _stop_where_windows_are_elsewhere(
     there = int(np.argmin(away.sum(axis=1)))
     felt = windows.potential(np.arange(len(f)), middles[[[there]]])[:, 0]
     soft = int(np.argmax(np.log(found.size[1:]) + f - felt))
-    raise FloatingPointError(
+    row, (first, last) = windows.row, np.sort(windows.row[[soft, robbed]])
+    side = np.where(row < first, 0, np.where(row > last, 2, 1))
+    raise Parted(
         f"The walkers of the window at {place(windows, soft)} stay there, but its restraint is so "
         f"soft that in equilibrium they would be near {place(windows, robbed)}, so that no free "
-        "energies are consistent: set a larger rigidity."
+        "energies are consistent: set a larger rigidity.",
+        np.append(0, side),
+        float(np.exp(left[robbed])),
     )
 
 

@@ -25,11 +25,12 @@ REACH = 0.5  # least share of what windows reach of the grid, in u, that a part 
 
 
 class Parted(FloatingPointError):
-    """Windows do not overlap with those of the uniform measure.
+    """Windows do not overlap with those of the uniform measure, or not as their ensembles would.
 
     Attributes:
         label: (1 + K,) alike where ensembles hold together, the uniform measure first.
-        overlap: the largest across the gap next to that one.
+        overlap: the largest across the gap next to that one; or what share of its samples a window
+            is left with where another one claims them.
     """
 
     def __init__(self, sentence: str, label: np.ndarray, overlap: float):

@@ -122,7 +122,9 @@ def anywhere(u, m, group):
     return np.full(len(u), True)
 
 
-def parted(low: float, high: float, grid: gg.Grid, reached=anywhere, starts=("random",) * 4):
+def parted(
+    low: float, high: float, grid: gg.Grid, reached=anywhere, starts=("random",) * 4, soft=()
+):
     """A Landscape whose windows hold no walkers from u = low to high, and ln of the exact fraction.
 
     Args:
@@ -130,10 +132,13 @@ def parted(low: float, high: float, grid: gg.Grid, reached=anywhere, starts=("ra
         grid: asked for.
         reached: as of `sampled_where`.
         starts: of each group.
+        soft: windows whose stiffness is 100.
     """
     mean = np.arange(0.47, -2.1, -0.03)
     mean = mean[(mean < low) | (mean > high)]
-    sampled = sampled_where(mean, np.full(len(mean), 2000.0), reached, groups=len(starts))
+    stiffness = np.full(len(mean), 2000.0)
+    stiffness[list(soft)] = 100.0
+    sampled = sampled_where(mean, stiffness, reached, groups=len(starts))
     points = np.linspace(-3.0, 0.5, 400_001)
     entropy = np.cumsum(np.interp(points, *SLOPES)) * (points[1] - points[0])
     density = np.exp(entropy - entropy.max())
@@ -234,6 +239,27 @@ def test_where_walkers_from_beyond_a_gap_are_nothing_is_said():
     # Where they fell farther too little is left.
     with pytest.raises(FloatingPointError, match="hardly overlap"):
         parted(-0.3, -0.12, GRID, fallen(-1.2))
+
+
+def test_below_a_window_in_the_wrong_phase_s_is_exact_up_to_a_constant():
+    """At u = -0.3 a stiffness of 100 holds both phases, and its walkers stay in the lower one."""
+
+    def reached(u, m, group):
+        return (u < -0.2) | (abs(m + 0.31) > 0.001)
+
+    found, exact = parted(-9.0, -8.0, GRID, reached, soft=(26,))
+    assert not found.normalised
+    low, high, left = found.attributes["gap"]
+    assert low == -np.inf
+    assert -0.8 < high < -0.7  # four of its widths below it
+    assert left < 1e-4
+    known = np.isfinite(found.entropy)
+    assert known[:12].all()
+    assert not known[13:].any()
+    off = found.entropy - exact
+    assert np.nanmax(np.abs(off - off[5])) < 0.3  # five errors of the last bins
+    assert np.abs(deviations(found, exact)).max() < 5
+    assert_constant(found, exact)
 
 
 @pytest.mark.parametrize("part", [5, 50])
