@@ -457,7 +457,8 @@ def _stop_where_windows_are_elsewhere(
     Raises:
         Parted: there is such a window.
     """
-    left = np.log(mbar.expected(found, np.append(0.0, f))[1:] / found.size[1:])
+    with np.errstate(divide="ignore"):  # of the worst nothing is left
+        left = np.log(mbar.expected(found, np.append(0.0, f))[1:] / found.size[1:])
     left = left + SURE * np.nan_to_num(error)
     robbed = int(np.argmin(left))
     if left[robbed] > -ELSEWHERE:
