@@ -4,6 +4,8 @@ import sys
 import time
 from contextlib import contextmanager
 
+ENDS = ("above", "below")  # of what windows know
+
 
 @contextmanager
 def display(shown: bool = True):
@@ -63,6 +65,9 @@ def _of_windows(stage: str, values: dict) -> list[str]:
         words.append(f"coverage {values['coverage']:.0%}")
         words.append(f"exchanges at least {values['accepted']:.0%}")
         words.append(f"{values['trips']} round trips in u")
+        words += [
+            f"S known {end} u {values[end]:.3g} alone" for end in ENDS if values[end] is not None
+        ]
     return words
 
 

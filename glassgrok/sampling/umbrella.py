@@ -85,6 +85,8 @@ class UmbrellaState(NamedTuple):
         settled, blocks: which of them are not counted, and how many were meant to be done when the
             first was.
         rescued: walkers that were lost and began again.
+        known: (2,) u that S would be known between by what was seen half-way; infinite without a
+            gap, and before.
     """
 
     stage: int
@@ -98,6 +100,7 @@ class UmbrellaState(NamedTuple):
     settled: int
     blocks: int
     rescued: int
+    known: np.ndarray
 
 
 class Report(NamedTuple):
@@ -114,6 +117,8 @@ class Report(NamedTuple):
         coverage: share of the grid's bins that were seen, 0 before all windows run.
         accepted: share of the exchanges, of the pair with the fewest.
         trips: round trips in u.
+        above, below: u that S would be known between by what was seen half-way, None where windows
+            do not part, and before.
     """
 
     stage: str
@@ -127,6 +132,8 @@ class Report(NamedTuple):
     coverage: float
     accepted: float
     trips: int
+    above: float | None = None
+    below: float | None = None
 
 
 class Plan(NamedTuple):
@@ -168,6 +175,7 @@ BLANK = UmbrellaState(
     settled=0,
     blocks=0,
     rescued=0,
+    known=np.array([-np.inf, np.inf]),
 )
 
 
@@ -358,16 +366,22 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
     if state.block > state.settled:
         _count(config, state, plan, values, seen["balance"], healthy)
     if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
-        groups = list(range(config.groups))
-        in_one_part(
-            apparatus.grid,
-            _sampled(plan, state),
-            groups,
-            lambda part, _: absolute.examine(part, groups),
-        )
+        state = state._replace(known=_known(apparatus, plan, state))
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
     return state._replace(places=places, stage=STAGES.index(stage))
+
+
+def _known(apparatus: Apparatus, plan: Plan, state: UmbrellaState) -> np.ndarray:
+    """(2,) u that S would be known between.
+
+    Raises:
+        FloatingPointError: nothing would be known.
+    """
+    groups = list(range(apparatus.config.groups))
+    sampled, examine = _sampled(plan, state), lambda part, _: absolute.examine(part, groups)
+    _, gap, _ = in_one_part(apparatus.grid, sampled, groups, examine)
+    return BLANK.known if gap is None else np.array([gap.low, gap.high])
 
 
 def _sampled(plan: Plan, state: UmbrellaState) -> Sampled:
@@ -479,6 +493,7 @@ def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Re
     each, places = config.block * state.places.window.size, state.places
     bins = plan.cells.bins(apparatus.grid, np.flatnonzero(state.sums.counts.any(axis=(0, 1))))
     share = places.accepted[places.tried > 0] / places.tried[places.tried > 0]
+    above, below = (float(u) if np.isfinite(u) else None for u in state.known)
     return told._replace(
         stage=WINDOWS,
         step=laying.walker_steps + state.block * each,
@@ -487,6 +502,8 @@ def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Re
         coverage=len(np.unique(bins[bins >= 0])) / apparatus.grid.size,
         accepted=float(share.min(initial=1.0)),
         trips=int(places.trips[0]),
+        above=above,
+        below=below,
     )
 
 

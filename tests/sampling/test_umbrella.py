@@ -11,14 +11,16 @@ import glassgrok as gg
 from glassgrok.analysis.agreement import compare_starts
 from glassgrok.engine.walkers import Walkers
 from glassgrok.landscape import averaged, jackknife
-from glassgrok.sampling import sweep
+from glassgrok.sampling import sweep, umbrella
 from glassgrok.sampling.absolute import _pseudovalues, _whole
 from glassgrok.sampling.apparatus import build
 from glassgrok.sampling.cells import cells_of
+from glassgrok.sampling.gaps import Gap
 from glassgrok.sampling.mean_force import tree
 from glassgrok.sampling.sweep import FEW, first_center
 from glassgrok.sampling.umbrella import Places, Plan, exchange
 from glassgrok.sampling.windows import FREE, Windows, neighbours
+from glassgrok.terminal import _of_windows
 
 KEY = jax.random.key(0)
 WELL = gg.System(
@@ -58,6 +60,18 @@ def test_the_same_key_gives_the_same_bits_and_progress_is_told():
         assert (report.slope, report.dt) == (found.slope[-1], found.dt[-1])
     assert told[-1].coverage == 1
     assert one.umbrella.mean[-1, 0] < one.umbrella.mean[0, 0]
+
+
+def test_a_gap_that_is_seen_half_way_is_told_from_then_on(monkeypatch):
+    told, gap = [], Gap(-np.inf, -0.5, 1e-9, (-np.inf, -0.4), False, np.arange(3))
+    monkeypatch.setattr(umbrella, "in_one_part", lambda *_: (None, gap, None))
+    gg.umbrella(WELL, GRID, SMALL, KEY, on_block=lambda _, report: told.append(report))
+    ends = [(report.above, report.below) for report in told]
+    assert ends[-5:] == [(None, -0.5)] * 5  # of ten blocks, two of which do not count
+    assert set(ends[:-5]) == {(None, None)}
+    lines = [", ".join(_of_windows(report.stage, report._asdict())) for report in told]
+    assert lines[-1].endswith("round trips in u, S known below u -0.5 alone")
+    assert "known" not in lines[-6]
 
 
 def test_tiles_and_devices_change_nothing_but_rounding():
