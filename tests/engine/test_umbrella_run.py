@@ -94,6 +94,20 @@ def test_circles_of_each_group_are_told_beside_its_entropy(uninterrupted, tmp_pa
     assert text.count("\n| ") == 2 + 4
 
 
+def test_a_run_with_a_gap_is_refused_where_groups_are_compared(uninterrupted, tmp_path):
+    folder, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(uninterrupted, folder)
+    found = Landscape.load(folder / "landscape.nc")
+    found.with_attributes(gap=[-np.inf, 0.0, 1e-9]).save(folder / "landscape.nc")
+    for looked in (
+        lambda: circles.main(circles.Options((folder,), u=-0.2, out=out)),
+        lambda: relaxation.main(relaxation.Options((folder,), 300, (1.0,), 2, 1, out)),
+    ):
+        with pytest.raises(ValueError, match="has a gap between its windows"):
+            looked()
+    assert not out.exists()
+
+
 def test_two_circles_are_told_from_one():
     shares = np.array(
         [[0.4, 0.1, 0.1, 0.4, 0.0], [0.5, 0.1, 0.1, 0.2, 0.1], [0.6, 0.1, 0.1, 0.1, 0.1]]
