@@ -12,6 +12,7 @@ from glassgrok.landscape import LOST, Landscape, Umbrella, jackknife
 from glassgrok.sampling import mbar
 from glassgrok.sampling.gaps import (
     CHANCE,
+    OUT,
     OVERLAP,
     Gap,
     Parted,
@@ -468,7 +469,7 @@ def _stop_where_windows_are_elsewhere(
     felt = windows.potential(np.arange(len(f)), middles[[[there]]])[:, 0]
     soft = int(np.argmax(np.log(found.size[1:]) + f - felt))
     row, (first, last) = windows.row, np.sort(windows.row[[soft, robbed]])
-    side = np.where(row < first, 0, np.where(row > last, 2, 1))
+    side = np.where(row < first, 0, np.where(row > last, 1, OUT))
     raise Parted(
         f"The walkers of the window at {place(windows, soft)} stay there, but its restraint is so "
         f"soft that in equilibrium they would be near {place(windows, robbed)}, so that no free "

@@ -21,6 +21,7 @@ CHANCE = 1e-4  # so is a smaller chance that neighbours exchange
 FAR = 4.0  # widths that walkers may be from the middle of their window
 NOTHING = 1e-4  # share of a window's samples that does not count
 STRANGE = 2e-4  # share of the samples that may be of other windows, at most
+OUT = -1  # label of windows that are of no part
 REACH = 0.5  # least share of what windows reach of the grid, in u, that a part is worth telling
 
 
@@ -28,7 +29,8 @@ class Parted(FloatingPointError):
     """Windows do not overlap with those of the uniform measure, or not as their ensembles would.
 
     Attributes:
-        label: (1 + K,) alike where ensembles hold together, the uniform measure first.
+        label: (1 + K,) alike where ensembles hold together, the uniform measure first; OUT of those
+            that do not with any.
         overlap: the largest across the gap next to that one; or what share of its samples a window
             is left with where another one claims them.
     """
@@ -106,7 +108,15 @@ def stop_where_windows_part(sampled: Sampled, overlap: np.ndarray, least: float)
         return
     beyond = label[joined] != label[0]
     cut = np.flatnonzero(beyond[:, 0] != beyond[:, 1])
-    edge = cut[np.argmax(overlap[cut])] if len(cut) else 0
+    if not len(cut):  # what joined them is left out
+        away = place(windows, int(np.argmax(label != label[0])) - 1)
+        raise Parted(
+            f"Nothing joins windows at {away} to the others, so that nothing absolute follows "
+            "beyond: hold them for more steps, or set a larger rigidity.",
+            label,
+            0.0,
+        )
+    edge = cut[np.argmax(overlap[cut])]
     one, other = (place(windows, k - 1) for k in joined[edge])
     raise Parted(
         f"Windows at {one} hardly overlap with those at {other} ({overlap[edge]:.2g}, where "
@@ -137,7 +147,7 @@ def in_one_part(grid: Grid, sampled: Sampled, members: list[int], work: Callable
         try:
             return here, gap, work(here, gap)
         except Parted as parted:
-            held = np.full(len(sampled.windows.row), -1)
+            held = np.full(len(sampled.windows.row), OUT)
             held[kept] = parted.label[1:]
             top = -2 if here.relative else parted.label[0]
             gap = part(sampled, grid, members, held, top, parted)
@@ -157,7 +167,7 @@ def part(
         sampled: all windows.
         grid: the bins.
         members: groups that say where windows are.
-        held: (K,) alike where windows hold together, -1 for those that are out already.
+        held: (K,) alike where windows hold together, OUT for those that are out already.
         top: what those have that hold together with the uniform measure.
         parted: what is raised.
 
@@ -167,7 +177,9 @@ def part(
     row = sampled.windows.row
     size = sampled.sums.size[:, members].sum(axis=(0, 1))
     u = sampled.sums.values[:, members, :, 0].sum(axis=(0, 1)) / np.maximum(size, 1)
-    names = np.unique(held[held >= 0])
+    names = np.unique(held[held != OUT])
+    if not len(names):
+        raise parted
     best = max(names, key=lambda name: _extent(grid, u[held == name]))
     broken = np.unique(row[held != best])
     whole = np.setdiff1d(row, broken)

@@ -109,6 +109,16 @@ def test_walkers_that_stay_in_the_wrong_phase_are_seen():
         examine(*stays_below(30.0))
 
 
+@pytest.mark.parametrize("below", [[], [-0.5], [-0.5, -0.7]])
+def test_where_little_is_left_beside_the_wrong_phase_nothing_follows(below):
+    """The window that claims samples is the last or nearly, and its own place is the first."""
+    mean = np.append(np.arange(0.47, -0.3, -0.04), [-0.35, *below])
+    stiffness = np.where(mean > -0.3, 2000.0, 100.0)
+    sampled = sampled_where(mean, stiffness, lambda u, m, _: (u < -0.2) | (m > -0.3))
+    with pytest.raises(FloatingPointError, match=r"larger rigidity"):
+        in_one_part(GRID, sampled, [0, 1], lambda part, _: examine(part, [0, 1]))
+
+
 def rungs_of(windows: Windows, ln_z: np.ndarray) -> sweep.Rungs:
     """What is asked of the rungs that windows were laid on, with ln Z by the work of each group."""
     none = np.zeros(len(windows.row))
