@@ -27,7 +27,7 @@ WINDOWS = UmbrellaConfig(
     spread=1.0,
     draws=256,
     columns=3,
-    tile=12,  # networks as small as these take a third less time than in tiles of 4
+    tile=12,  # networks as small as these take a sixth less time than in tiles of 4
 )
 WITH_WINDOWS = replace(
     CONFIG,
