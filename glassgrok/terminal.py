@@ -68,6 +68,8 @@ def _of_windows(stage: str, values: dict) -> list[str]:
         words += [
             f"S known {end} u {values[end]:.3g} alone" for end in ENDS if values[end] is not None
         ]
+        if values["parted"]:
+            words.append("windows part, and S is known nowhere so far")
     return words
 
 

@@ -86,7 +86,7 @@ class UmbrellaState(NamedTuple):
             first was.
         rescued: walkers that were lost and began again.
         known: (2,) u that S would be known between by what was seen half-way; infinite without a
-            gap, and before.
+            gap, and before; NaN where it would be known nowhere.
     """
 
     stage: int
@@ -119,6 +119,7 @@ class Report(NamedTuple):
         trips: round trips in u.
         above, below: u that S would be known between by what was seen half-way, None where windows
             do not part, and before.
+        parted: whether they part so much that S would be known nowhere.
     """
 
     stage: str
@@ -134,6 +135,7 @@ class Report(NamedTuple):
     trips: int
     above: float | None = None
     below: float | None = None
+    parted: bool = False
 
 
 class Plan(NamedTuple):
@@ -365,7 +367,7 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
     if state.block > state.settled:
         _count(config, state, plan, values, seen["balance"], healthy)
-    if state.block == (state.settled + state.blocks) // 2:  # and not when all time is spent
+    if state.block == (state.settled + state.blocks) // 2:  # not told when all time is spent
         state = state._replace(known=_known(apparatus, plan, state))
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
@@ -373,14 +375,16 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
 
 
 def _known(apparatus: Apparatus, plan: Plan, state: UmbrellaState) -> np.ndarray:
-    """(2,) u that S would be known between.
+    """(2,) u that S would be known between, NaN where nothing would be.
 
-    Raises:
-        FloatingPointError: nothing would be known.
+    So few samples may part where more hold together, so that it is told and stops nothing.
     """
     groups = list(range(apparatus.config.groups))
     sampled, examine = _sampled(plan, state), lambda part, _: absolute.examine(part, groups)
-    _, gap, _ = in_one_part(apparatus.grid, sampled, groups, examine)
+    try:
+        _, gap, _ = in_one_part(apparatus.grid, sampled, groups, examine)
+    except FloatingPointError:
+        return np.full(2, np.nan)
     return BLANK.known if gap is None else np.array([gap.low, gap.high])
 
 
@@ -504,6 +508,7 @@ def _report(apparatus: Apparatus, state: UmbrellaState, plan: Plan | None) -> Re
         trips=int(places.trips[0]),
         above=above,
         below=below,
+        parted=bool(np.isnan(state.known).any()),
     )
 
 

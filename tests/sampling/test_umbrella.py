@@ -11,7 +11,7 @@ import glassgrok as gg
 from glassgrok.analysis.agreement import compare_starts
 from glassgrok.engine.walkers import Walkers
 from glassgrok.landscape import averaged, jackknife
-from glassgrok.sampling import sweep, umbrella
+from glassgrok.sampling import absolute, sweep, umbrella
 from glassgrok.sampling.absolute import _pseudovalues, _whole
 from glassgrok.sampling.apparatus import build
 from glassgrok.sampling.cells import cells_of
@@ -72,6 +72,22 @@ def test_a_gap_that_is_seen_half_way_is_told_from_then_on(monkeypatch):
     lines = [", ".join(_of_windows(report.stage, report._asdict())) for report in told]
     assert lines[-1].endswith("round trips in u, S known below u -0.5 alone")
     assert "known" not in lines[-6]
+
+
+def test_a_look_half_way_that_finds_nothing_stops_no_run(monkeypatch):
+    """So few samples may part where twice as many do not."""
+    told, most = [], absolute.CHANCE
+    monkeypatch.setattr(absolute, "CHANCE", 0.9999)
+
+    def tell(_, report):
+        told.append(report)
+        if report.parted:  # what comes after it has what is needed
+            monkeypatch.setattr(absolute, "CHANCE", most)
+
+    found = gg.umbrella(WELL, GRID, SMALL, KEY, on_block=tell)
+    assert [report.parted for report in told[-6:]] == [False] + [True] * 5
+    assert "known nowhere" in _of_windows(told[-1].stage, told[-1]._asdict())[-1]
+    assert np.isfinite(found.entropy).all()
 
 
 def test_tiles_and_devices_change_nothing_but_rounding():
