@@ -232,7 +232,7 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
         {"step": step},
         {"record": "linear"},
     )
-    names = ("walker_steps", "wall_seconds", "devices", "versions", "seed", "git_commit")
+    names = ("config", "walker_steps", "wall_seconds", "devices", "versions", "seed", "git_commit")
     provenance = dict.fromkeys(names, 1)
     found = figure1.judged(ridge(), history, provenance)
     assert found["lowest_A"][0] == pytest.approx(0.95 - 0.65 / 32, abs=0.03)
@@ -241,7 +241,7 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
     assert found["advantage"][0]["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.2, abs=0.03)
     with jax.numpy_dtype_promotion("standard"):
         case = {"one": (ridge(), history, provenance), "two": (ridge(), history, provenance)}
-        figure1.show(glass.Options("quick", out=tmp_path), "figure1", "Two", case)
+        figure1.show(figure1.Landscapes("quick", out=tmp_path), "figure1", "Two", case)
     _, text = written(tmp_path, "figure1")
     assert text.count("| NO |") == 2  # one kind of starts proves nothing
 
@@ -265,14 +265,23 @@ def test_a_width_that_is_not_there_is_refused(tmp_path):
 
 
 @pytest.mark.slow  # a whole run of umbrella windows, for each of two tasks
-def test_figure1_runs_and_is_not_run_again(tmp_path, monkeypatch):
+def test_figure1_runs_and_goes_on_for_more_steps_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(figure1, "RATES", {"x+y": 3e-3, "x^2+y": 5e-3})
-    figure1.main(glass.Options("quick", out=tmp_path))
-    found, _ = written(tmp_path, "figure1")
-    assert list(found["cases"]) == ["x+y", "x^2+y"]
-    figure1.main(glass.Options("quick", out=tmp_path))
-    again, _ = written(tmp_path, "figure1")
-    assert again["cases"] == found["cases"]
+
+    def cases(**how) -> dict:
+        figure1.main(figure1.Landscapes("quick", out=tmp_path, **how))
+        return written(tmp_path, "figure1")[0]["cases"]
+
+    found = cases()
+    assert list(found) == ["x+y", "x^2+y"]
+    assert cases() == found
+    more = cases(window_steps=200)
+    for name, case in more.items():
+        assert case["config"]["umbrella"]["steps"] == 200
+        assert case["walker_steps"] > found[name]["walker_steps"]
+    assert cases() == more  # of what it has, and not of the scale's
+    with pytest.raises(ValueError, match="give at least 210"):
+        cases(window_steps=100)
 
 
 @pytest.mark.slow  # a whole run of umbrella windows on a sphere

@@ -8,7 +8,7 @@ the examples; at paper p = 67 and a width of 128, with half of them.
 """
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,7 +24,7 @@ from glassgrok.analysis import (
     generalising_transition,
     high_entropy_advantage,
 )
-from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig
+from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig, load
 from glassgrok.engine import folder as folders
 from glassgrok.engine import run as runs
 from glassgrok.engine import startup
@@ -36,6 +36,18 @@ from glassgrok.training import TrainingConfig
 
 MEMORISING, GENERALISING = 0.3, 0.9  # A of the regions that a barrier would lie between
 QUOTED = 4  # train losses at which the advantage is told
+
+
+@dataclass(frozen=True)
+class Landscapes(Options):
+    """What to run.
+
+    Attributes:
+        window_steps: of each walker once all windows are laid; those that a run has, and the
+            scale's for a new one, if not given. A run that had fewer goes on from there.
+    """
+
+    window_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,9 +108,13 @@ def config_of(scale: str, operation: str) -> Config:
     )
 
 
-def sampled(options: Options, name: str, config: Config) -> tuple[Landscape, xr.Dataset, dict]:
+def sampled(options: Landscapes, name: str, config: Config) -> tuple[Landscape, xr.Dataset, dict]:
     """Run to the end, unless that is done: landscape, training, provenance."""
-    where = options.out / "runs" / f"{options.scale}-{name}"
+    where, steps = options.out / "runs" / f"{options.scale}-{name}", options.window_steps
+    if steps is None and where.exists():
+        steps = load(folders.open_run(where) / folders.CONFIG).umbrella.steps
+    if steps is not None:
+        config = replace(config, umbrella=replace(config.umbrella, steps=steps))
     startup.split_cpu(config.tiles)
     startup.keep_compiled()
     print(f"{name}, in {where}:", flush=True)
@@ -109,7 +125,7 @@ def sampled(options: Options, name: str, config: Config) -> tuple[Landscape, xr.
 
 
 def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[str, Any]:
-    """The verdicts and numbers of one landscape, as JSON."""
+    """The verdicts and numbers of one landscape and how it was made, as JSON."""
     curve, one = equilibrium_curve(landscape), history.isel(copy=0)
     advantage = high_entropy_advantage(
         landscape, one["ln_train_loss"].values, one["smooth_test_accuracy"].values
@@ -142,6 +158,7 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
             }
             for i in chosen
         ],
+        "config": provenance["config"],
         "walker_steps": int(provenance["walker_steps"]),
         "seconds": provenance["wall_seconds"],
         "machine": {k: provenance[k] for k in ("devices", "versions", "seed", "git_commit")},
@@ -205,8 +222,7 @@ def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> No
             place.set_title(case, loc="left", pad=26)  # above the legend
         results[case] = judged(landscape, history, provenance)
     text = f"# {title}\n\n" + table(HEADER, [line(*item) for item in results.items()])
-    size = asdict(SIZES[options.scale])
-    provenance = about(name, 0)
+    provenance, size = about(name, 0), {"modulus": SIZES[options.scale].modulus}
     write(
         options.out,
         name,
@@ -218,7 +234,7 @@ def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> No
     plt.close(page)
 
 
-def main(options: Options) -> None:
+def main(options: Landscapes) -> None:
     """Sample the three tasks, draw and write."""
     began, found = time.perf_counter(), {}
     title = f"Entropy landscapes of three tasks mod {SIZES[options.scale].modulus}"
@@ -234,4 +250,4 @@ def _file(operation: str) -> str:
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    command(main, Landscapes, __doc__)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import tyro
-from figure1 import SIZES, config_of, sampled, show
-from glass import Options
+from figure1 import SIZES, Landscapes, config_of, sampled, show
 
 from glassgrok.config import AxisConfig, Config, DomainConfig, ModelConfig
 from glassgrok.experiment import command
@@ -27,7 +26,7 @@ CPU_RUNG = 800  # steps at each rung
 
 
 @dataclass(frozen=True)
-class Choice(Options):
+class Choice(Landscapes):
     """What to run.
 
     Attributes:
