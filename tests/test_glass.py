@@ -183,11 +183,12 @@ def test_the_report_judges_what_is_there(tmp_path):
             {"A": [0.3, 0.1], "nats": [None, None], "u": -5.0},
             {"A": [0.1, None], "nats": [7.0, 2.0], "u": -3.0},
         ],
+        "largest": {"A": [0.3, 0.1]},
     }  # fmt: skip
     cases = {name: case for name in tasks}
     told = {"scale": "cpu", "size": {"modulus": 13}, "cases": cases, "provenance": about}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
-    small = cases["x+y"] | {"advantage": [{"A": [0.05, 0.01]}]}
+    small = cases["x+y"] | {"largest": {"A": [0.05, None]}}
     (tmp_path / "figure2.json").write_text(json.dumps(told | {"cases": {"width 8": small}}))
     last = judged(tmp_path, report.CLAIMS)[-5:]
     assert [row[2] for row in last] == [
@@ -232,13 +233,27 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
         {"step": step},
         {"record": "linear"},
     )
+    # Four seeds: one 0.5 above it, one that comes no lower than u = 0, one that is as it is.
+    away = history.assign(smooth_test_accuracy=history.smooth_test_accuracy + 0.5)
+    high = history.assign(ln_train_loss=history.ln_train_loss.clip(0.0))
+    history = xr.concat([away, high, history, history], "copy")
     names = ("config", "walker_steps", "wall_seconds", "devices", "versions", "seed", "git_commit")
     provenance = dict.fromkeys(names, 1)
     found = figure1.judged(ridge(), history, provenance)
     assert found["lowest_A"][0] == pytest.approx(0.95 - 0.65 / 32, abs=0.03)
     assert found["barrier"]["verdict"] == "NONE"
     assert found["transition"]["verdict"] == "CONTINUOUS"
-    assert found["advantage"][0]["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.2, abs=0.03)
+    lowest = found["advantage"][0]
+    assert lowest["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.2, abs=0.03)
+    assert (lowest["training_A"], lowest["range"], lowest["seeds"]) == (0.2, [0.2, 0.7], 3)
+    assert found["largest"] == lowest  # the ridge rises to the end
+    told = figure1.line("one", found)[6]
+    assert told.endswith("where A of 3 seeds is 0.20 (0.20 to 0.70)")
+    bound = found["largest"] | {"nats": [None, 1.0], "nats_at_least": 5.0}
+    assert "at least 5 ± 1 nats" in figure1.line("one", found | {"largest": bound})[6]
+    alone = history.isel(copy=[0, 1, 1, 1])
+    assert not figure1.advantages(ridge(), alone)  # of a seed alone nothing is told
+    assert figure1.line("one", found | {"largest": None})[6] == ""
     with jax.numpy_dtype_promotion("standard"):
         case = {"one": (ridge(), history, provenance), "two": (ridge(), history, provenance)}
         figure1.show(figure1.Landscapes("quick", out=tmp_path), "figure1", "Two", case)

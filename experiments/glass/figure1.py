@@ -2,9 +2,9 @@
 
     python experiments/glass/figure1.py [--scale quick | cpu | paper]
 
-Umbrella windows in the box, one run a task in its folder under OUT/runs: one that was interrupted
-goes on, one that is finished is not repeated. At scale cpu p = 13 and a width of 32, with 80 % of
-the examples; at paper p = 67 and a width of 128, with half of them.
+Umbrella windows in the box and AdamW from several seeds, each a run in its folder under OUT/runs:
+one that was interrupted goes on, one that is finished is not repeated. At scale cpu p = 13 and a
+width of 32, with 80 % of the examples; at paper p = 67 and a width of 128, with half of them.
 """
 
 import time
@@ -36,6 +36,7 @@ from glassgrok.training import TrainingConfig
 
 MEMORISING, GENERALISING = 0.3, 0.9  # A of the regions that a barrier would lie between
 QUOTED = 4  # train losses at which the advantage is told
+SEEDS = {"quick": 2, "cpu": 6, "paper": 8}  # of AdamW
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,17 @@ class Landscapes(Options):
     """What to run.
 
     Attributes:
+        seeds: of AdamW, trained side by side; 2, 6 and 8 for quick, cpu and paper if not given.
         window_steps: of each walker once all windows are laid; those that a run has, and the
             scale's for a new one, if not given. A run that had fewer goes on from there.
     """
 
     window_steps: int | None = None
+
+    @property
+    def copies(self) -> int:
+        """How many networks AdamW trains."""
+        return self.seeds_of(SEEDS)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,8 @@ def config_of(scale: str, operation: str) -> Config:
 
 
 def sampled(options: Landscapes, name: str, config: Config) -> tuple[Landscape, xr.Dataset, dict]:
-    """Run to the end, unless that is done: landscape, training, provenance."""
+    """Run to the end, unless that is done: landscape, training of all seeds, provenance."""
+    history = trained(options, name, config)
     where, steps = options.out / "runs" / f"{options.scale}-{name}", options.window_steps
     if steps is None and where.exists():
         steps = load(folders.open_run(where) / folders.CONFIG).umbrella.steps
@@ -120,23 +128,62 @@ def sampled(options: Landscapes, name: str, config: Config) -> tuple[Landscape, 
     print(f"{name}, in {where}:", flush=True)
     with display() as show:
         runs.run(where, config, resume=where.exists(), on_progress=show)
-    history = xr.load_dataset(where / folders.TRAINING, engine="h5netcdf")
     return Landscape.load(where / folders.LANDSCAPE), history, folders.read_provenance(where)
+
+
+def trained(options: Landscapes, name: str, config: Config) -> xr.Dataset:
+    """The history of AdamW from several seeds: a run of its own, so that a landscape can be kept
+    while seeds are added."""
+    config = replace(config, training=replace(config.training, seeds=options.copies))
+    where = options.out / "runs" / f"{options.scale}-{name}-{options.copies}-seeds"
+    print(f"AdamW, in {where}:", flush=True)
+    with display() as show:
+        runs.run(where, config, kind="train", resume=where.exists(), on_progress=show)
+    return xr.load_dataset(where / folders.TRAINING, engine="h5netcdf")
+
+
+def advantages(landscape: Landscape, history: xr.Dataset) -> list[dict[str, Any]]:
+    """What equilibrium has over AdamW where half of the seeds come, as JSON for each train loss.
+
+    Of the seed whose A is the median where it first falls below that loss, the lower of two.
+    """
+    each = [history.isel(copy=k) for k in range(history.sizes["copy"])]
+    each = [
+        high_entropy_advantage(
+            landscape, one["ln_train_loss"].values, one["smooth_test_accuracy"].values
+        )
+        for one in each
+    ]
+    told, all_a = [], np.array([one.training_accuracy for one in each])
+    for i, u in enumerate(each[0].ln_loss):
+        a, passed = all_a[:, i], int(np.isfinite(all_a[:, i]).sum())
+        if 2 * passed < len(each):
+            continue
+        one = each[int(np.argsort(a)[(passed - 1) // 2])]  # NaN are the last
+        if np.isfinite(one.accuracy[i]):
+            told.append(
+                {
+                    "u": _number(u),
+                    "training_A": _number(one.training_accuracy[i]),
+                    "range": [_number(np.nanmin(a)), _number(np.nanmax(a))],
+                    "seeds": passed,
+                    "A": _pair(one.accuracy[i], one.accuracy_error[i]),
+                    "nats": _pair(one.nats[i], one.nats_error[i]),
+                    "nats_at_least": _number(one.nats_at_least[i]),
+                }
+            )
+    return told
 
 
 def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[str, Any]:
     """The verdicts and numbers of one landscape and how it was made, as JSON."""
-    curve, one = equilibrium_curve(landscape), history.isel(copy=0)
-    advantage = high_entropy_advantage(
-        landscape, one["ln_train_loss"].values, one["smooth_test_accuracy"].values
-    )
+    curve, advantage = equilibrium_curve(landscape), advantages(landscape, history)
     known = np.flatnonzero(np.isfinite(curve.accuracy))
     u = float(landscape.grid.axes[0].centers[known[len(known) // 3]])
     jump = generalising_transition(landscape)
     found = barrier(landscape, u, MEMORISING, GENERALISING)
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
-    there = np.flatnonzero(np.isfinite(advantage.accuracy))
-    chosen = there[np.linspace(0, len(there) - 1, QUOTED).round().astype(int)] if len(there) else []
+    chosen = np.linspace(0, len(advantage) - 1, min(QUOTED, len(advantage))).round().astype(int)
     return {
         "converged": convergence(landscape).converged,
         "median_error": _number(np.median(errors)) if len(errors) else None,
@@ -149,15 +196,8 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
             "reason": jump.reason,
             "depth": _number(jump.depth),
         },
-        "advantage": [
-            {
-                "u": _number(advantage.ln_loss[i]),
-                "training_A": _number(advantage.training_accuracy[i]),
-                "A": _pair(advantage.accuracy[i], advantage.accuracy_error[i]),
-                "nats": _pair(advantage.nats[i], advantage.nats_error[i]),
-            }
-            for i in chosen
-        ],
+        "advantage": [advantage[i] for i in chosen],
+        "largest": max(advantage, key=lambda a: a["A"][0], default=None),
         "config": provenance["config"],
         "walker_steps": int(provenance["walker_steps"]),
         "seconds": provenance["wall_seconds"],
@@ -175,8 +215,7 @@ def _pair(value, error) -> list[float | None]:
 
 def line(name: str, found: dict) -> list:
     """A row of the table."""
-    best = max(found["advantage"], key=lambda a: a["A"][0], default=None)
-    wall = found["barrier"]
+    best, wall = found["largest"], found["barrier"]
     return [
         name,
         "yes" if found["converged"] else "NO",
@@ -184,9 +223,21 @@ def line(name: str, found: dict) -> list:
         f"{_told(found['lowest_A'])} at u {found['lowest_u']}",
         wall["verdict"] + (f", {wall['height']} nats" if wall["height"] is not None else ""),
         found["transition"]["verdict"],
-        f"{_told(best['A'])} in A, {_told(best['nats'])} nats, at u {best['u']}" if best else "",
+        _advantage(best) if best else "",
         f"{found['walker_steps']:,}",
     ]
+
+
+def _advantage(found: dict) -> str:
+    low, high = found["range"]
+    seeds = f"{found['seeds']} seeds" if found["seeds"] > 1 else "one seed"
+    nats, least = found["nats"], ""
+    if nats[0] is None and found["nats_at_least"] is not None:  # their bin was not sampled
+        nats, least = [found["nats_at_least"], nats[1]], "at least "
+    return (
+        f"{_told(found['A'])} in A, {least}{_told(nats)} nats, at u {found['u']}, where A of "
+        f"{seeds} is {found['training_A']:.2f} ({low:.2f} to {high:.2f})"
+    )
 
 
 def _told(pair: list[float | None]) -> str:
@@ -216,9 +267,12 @@ def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> No
     )
     results = {}
     for column, (case, (landscape, history, provenance)) in zip(axes.T, found.items(), strict=True):
-        curve, trajectory = equilibrium_curve(landscape), plots.history_trajectory(history)
+        curve = equilibrium_curve(landscape)
+        one, *others = (plots.history_trajectory(history, k) for k in range(history.sizes["copy"]))
         for place, relative in zip(column, (False, True), strict=True):
-            plots.landscape_map(landscape, place, trajectory, curve, relative=relative)
+            plots.landscape_map(
+                landscape, place, one, curve, relative=relative, others=tuple(others)
+            )
             place.set_title(case, loc="left", pad=26)  # above the legend
         results[case] = judged(landscape, history, provenance)
     text = f"# {title}\n\n" + table(HEADER, [line(*item) for item in results.items()])

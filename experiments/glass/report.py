@@ -159,8 +159,10 @@ def _jumps(found):
 
 
 def _largest(case: dict) -> tuple[float, float]:
-    pairs = [a["A"] for a in case["advantage"] if None not in a["A"]]
-    return tuple(max(pairs, default=(np.nan, np.nan)))
+    most = case["largest"]
+    return (
+        tuple(np.nan if value is None else value for value in most["A"]) if most else (np.nan,) * 2
+    )
 
 
 def _advantages(found):
