@@ -199,8 +199,10 @@ def _same_spread(folder: Path, spread: str | None, before: str) -> str:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run in the folder has come to its end."""
-    return bool(folders.read_provenance(folder)["finished"])
+    """Whether the run in the folder has come to its end, and what it found is there."""
+    known = folders.read_provenance(folder)
+    found = folders.TRAINING if known["job"] == "train" else folders.LANDSCAPE
+    return bool(known["finished"]) and (Path(folder) / found).exists()
 
 
 def changes(folder: Path, config: Config) -> dict[str, tuple[Any, Any]]:

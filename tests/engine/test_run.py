@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,16 @@ def test_a_finished_run_is_left_alone(uninterrupted):
     before = {p: p.stat().st_mtime_ns for p in uninterrupted.iterdir()}
     assert run(uninterrupted, CONFIG, resume=True) == uninterrupted
     assert {p: p.stat().st_mtime_ns for p in uninterrupted.iterdir()} == before
+
+
+def test_a_landscape_that_was_lost_is_made_again(uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
+    (folder / "landscape.nc").unlink()
+    assert not finished(folder)
+    stages = []
+    run(folder, CONFIG, resume=True, on_progress=lambda now: stages.append(now.stage))
+    assert stages == []  # all is in the last checkpoint
+    assert_same(uninterrupted, folder)
 
 
 def test_resume_needs_a_run(tmp_path):
