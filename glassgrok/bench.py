@@ -10,7 +10,7 @@ import jax
 from glassgrok import config as configs
 from glassgrok.config import Config
 from glassgrok.engine.devices import Spread
-from glassgrok.engine.run import START_STEPS
+from glassgrok.engine.stages import START_STEPS
 from glassgrok.sampling.timing import Timing, measure, measure_windows, tiles
 from glassgrok.training import TrainingConfig, block_length, copies, init_training, make_block
 

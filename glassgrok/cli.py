@@ -497,7 +497,8 @@ def _work(path: Path, options, kind: str, **how) -> int:
     devices = _begin_jax(machine, config.tiles if kind == "sample" else None)
     from glassgrok import results
     from glassgrok.engine import processes
-    from glassgrok.engine.run import Stopped, run
+    from glassgrok.engine.run import run
+    from glassgrok.engine.session import Stopped
 
     words = " ".join(["glassgrok", *sys.argv[1:]])
     try:

@@ -17,7 +17,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from glassgrok.engine.folder import provenance, replace_with, write_text
-from glassgrok.engine.run import Stopped
+from glassgrok.engine.session import Stopped
 from glassgrok.landscape import Landscape
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from glassgrok import experiment
-from glassgrok.engine.run import Stopped
+from glassgrok.engine.session import Stopped
 from glassgrok.sampling import umbrella
 
 

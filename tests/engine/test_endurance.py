@@ -13,7 +13,8 @@ from watched import differing
 from glassgrok import config as configs
 from glassgrok.config import AxisConfig, GridConfig, TaskConfig
 from glassgrok.engine import folder as folders
-from glassgrok.engine.run import Stopped, finished, run
+from glassgrok.engine.run import finished, run
+from glassgrok.engine.session import Stopped
 from glassgrok.landscape import Landscape
 
 

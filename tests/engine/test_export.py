@@ -9,7 +9,8 @@ from runs import CONFIG, stop_at
 from glassgrok import cli
 from glassgrok import config as configs
 from glassgrok.engine import export
-from glassgrok.engine.run import Stopped, run
+from glassgrok.engine.run import run
+from glassgrok.engine.session import Stopped
 
 
 @pytest.fixture(scope="module")

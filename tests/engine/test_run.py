@@ -11,7 +11,8 @@ from watched import differing
 from glassgrok import config as configs
 from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig
 from glassgrok.engine import folder as folders
-from glassgrok.engine.run import Stopped, finished, prepare, run
+from glassgrok.engine.run import finished, prepare, run
+from glassgrok.engine.session import Stopped
 from glassgrok.sampling.config import SamplerConfig
 from glassgrok.training import TrainingConfig
 

@@ -21,7 +21,8 @@ from glassgrok.engine import folder as folders
 from glassgrok.engine import warm
 from glassgrok.engine.export import window_walkers
 from glassgrok.engine.flat import flatten
-from glassgrok.engine.run import Stopped, finished, run
+from glassgrok.engine.run import finished, run
+from glassgrok.engine.session import Stopped
 from glassgrok.landscape import Landscape
 
 pytestmark = pytest.mark.usefixtures("one_device")
