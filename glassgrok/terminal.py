@@ -69,7 +69,7 @@ def _of_windows(stage: str, values: dict) -> list[str]:
             f"S known {end} u {values[end]:.3g} alone" for end in ENDS if values[end] is not None
         ]
         if values["parted"]:
-            words.append("windows part, and S is known nowhere so far")
+            words.append("half-way S was known nowhere")
     return words
 
 

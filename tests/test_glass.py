@@ -25,6 +25,7 @@ from glassgrok import config as configs
 from glassgrok import experiment
 from glassgrok.claims import judged
 from glassgrok.claims import report as write_report
+from glassgrok.engine.session import Stopped
 from glassgrok.landscape import Landscape
 from glassgrok.training import optimizer_of
 
@@ -179,11 +180,7 @@ def test_the_report_judges_what_is_there(tmp_path):
     case = {
         "converged": True, "barrier": wall, "transition": wall, "lowest_A": [0.8, 0.1],
         "lowest_u": -7.9,
-        "advantage": [
-            {"A": [0.3, 0.1], "nats": [None, None], "u": -5.0},
-            {"A": [0.1, None], "nats": [7.0, 2.0], "u": -3.0},
-        ],
-        "largest": {"A": [0.3, 0.1]},
+        "largest": {"A": [0.3, 0.1], "nats": [None, 2.0], "nats_at_least": 7.0, "u": -5.0},
     }  # fmt: skip
     cases = {name: case for name in tasks}
     told = {"scale": "cpu", "size": {"modulus": 13}, "cases": cases, "provenance": about}
@@ -195,13 +192,23 @@ def test_the_report_judges_what_is_there(tmp_path):
         "agrees", "not decided", "agrees", "agrees", "not decided"
     ]  # fmt: skip
     assert last[3][1] == "p = 13: free 0.30 in A; width 8 0.05"
-    assert last[2][1].startswith("p = 13: x+y 0.30 ± 0.10 in A, 7.0 ± 2.0 nats at u -3.0; x^2+y")
+    assert last[2][1].startswith(
+        "p = 13: x+y 0.30 ± 0.10 in A, at least 7.0 ± 2.0 nats, at u -5.0; x^2+y"
+    )
     fit = judged(tmp_path, report.CLAIMS)[-6]
     assert fit[1].startswith("p = 13: x+y A 0.80 ± 0.10 at u -7.9, x^2+y A")
     assert "(**disagrees**, by a rule set after the numbers)" in fit[1]  # 0.8 is not 0.9
     cases["x^2+y"] = case | {"lowest_A": [0.95, None]}
     (tmp_path / "figure1.json").write_text(json.dumps(told | {"cases": cases}))
     assert "x^2+y A 0.95 ± ? at u -7.9" in judged(tmp_path, report.CLAIMS)[-6][1]
+    cases["x+y"] = case | {"largest": case["largest"] | {"A": [0.3, None], "nats": [2.0, 1.0]}}
+    (tmp_path / "figure1.json").write_text(json.dumps(told | {"cases": cases}))
+    unsure = judged(tmp_path, report.CLAIMS)[-3]
+    assert unsure[1].startswith("p = 13: x+y 0.30 ± ? in A, 2.0 ± 1.0 nats, at u -5.0; x^2+y")
+    assert unsure[2] == "not decided"
+    cases["x+y"] = case | {"largest": None}  # half of the seeds come nowhere
+    (tmp_path / "figure1.json").write_text(json.dumps(told | {"cases": cases}))
+    assert [row[2] for row in judged(tmp_path, report.CLAIMS)[-3:-1]] == ["not decided"] * 2
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
@@ -233,32 +240,63 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
         {"step": step},
         {"record": "linear"},
     )
-    # Four seeds: one 0.5 above it, one that comes no lower than u = 0, one that is as it is.
-    away = history.assign(smooth_test_accuracy=history.smooth_test_accuracy + 0.5)
+    # One that comes no lower than u = 0, and four of A = 0.7, 0.3, 0.2 and 0.5.
     high = history.assign(ln_train_loss=history.ln_train_loss.clip(0.0))
-    history = xr.concat([away, high, history, history], "copy")
+    others = [
+        history.assign(smooth_test_accuracy=history.smooth_test_accuracy + more)
+        for more in (0.5, 0.1, 0.0, 0.3)
+    ]
+    history = xr.concat([high, *others], "copy")
     names = ("config", "walker_steps", "wall_seconds", "devices", "versions", "seed", "git_commit")
     provenance = dict.fromkeys(names, 1)
+    provenance["adamw"] = dict(provenance)
     found = figure1.judged(ridge(), history, provenance)
     assert found["lowest_A"][0] == pytest.approx(0.95 - 0.65 / 32, abs=0.03)
     assert found["barrier"]["verdict"] == "NONE"
     assert found["transition"]["verdict"] == "CONTINUOUS"
     lowest = found["advantage"][0]
-    assert lowest["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.2, abs=0.03)
-    assert (lowest["training_A"], lowest["range"], lowest["seeds"]) == (0.2, [0.2, 0.7], 3)
+    assert lowest["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.5, abs=0.03)
+    assert lowest["training_A"] == 0.5  # the higher of the two in the middle
+    assert (lowest["range"], lowest["seeds"]) == ([0.2, 0.7], [4, 5])
+    odd = figure1.advantages(ridge(), history.isel(copy=[1, 2, 3]))[0]
+    assert (odd["training_A"], odd["seeds"]) == (0.3, [3, 3])
     assert found["largest"] == lowest  # the ridge rises to the end
     told = figure1.line("one", found)[6]
-    assert told.endswith("where A of 3 seeds is 0.20 (0.20 to 0.70)")
+    assert told.endswith("where AdamW has 0.50 (0.20 to 0.70, 4 of 5 seeds)")
     bound = found["largest"] | {"nats": [None, 1.0], "nats_at_least": 5.0}
     assert "at least 5 ± 1 nats" in figure1.line("one", found | {"largest": bound})[6]
-    alone = history.isel(copy=[0, 1, 1, 1])
-    assert not figure1.advantages(ridge(), alone)  # of a seed alone nothing is told
+    half = figure1.advantages(ridge(), history.isel(copy=[0, 0, 1, 3]))[0]
+    assert half["seeds"] == [2, 4]
+    assert not figure1.advantages(ridge(), history.isel(copy=[0, 0, 1]))
     assert figure1.line("one", found | {"largest": None})[6] == ""
     with jax.numpy_dtype_promotion("standard"):
         case = {"one": (ridge(), history, provenance), "two": (ridge(), history, provenance)}
         figure1.show(figure1.Landscapes("quick", out=tmp_path), "figure1", "Two", case)
     _, text = written(tmp_path, "figure1")
     assert text.count("| NO |") == 2  # one kind of starts proves nothing
+
+
+def test_devices_are_split_before_anything_is_computed(tmp_path, monkeypatch):
+    order = []
+
+    def run(where, config, kind="sample", **_):
+        order.append(kind)
+        if kind == "sample":
+            raise Stopped(2, "cool", 0, 0)
+        where.mkdir(parents=True)
+
+    monkeypatch.setattr(figure1.startup, "split_cpu", lambda _: order.append("split"))
+    monkeypatch.setattr(figure1.startup, "keep_compiled", lambda: None)
+    monkeypatch.setattr(figure1.runs, "run", run)
+    monkeypatch.setattr(figure1.xr, "load_dataset", lambda *_, **__: None)
+    monkeypatch.setattr(figure1.folders, "read_provenance", lambda _: {})
+    with pytest.raises(Stopped):
+        figure1.main(figure1.Landscapes("quick", out=tmp_path))
+    assert order == ["split", "train", "sample"]
+    order.clear()
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        figure1.main(figure1.Landscapes("quick", out=tmp_path, window_steps=0))
+    assert not order
 
 
 @pytest.mark.parametrize("scale", ["quick", "cpu", "paper"])

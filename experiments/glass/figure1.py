@@ -36,6 +36,7 @@ from glassgrok.training import TrainingConfig
 
 MEMORISING, GENERALISING = 0.3, 0.9  # A of the regions that a barrier would lie between
 QUOTED = 4  # train losses at which the advantage is told
+MADE_ON = ("devices", "versions", "seed", "git_commit")
 SEEDS = {"quick": 2, "cpu": 6, "paper": 8}  # of AdamW
 
 
@@ -44,6 +45,7 @@ class Landscapes(Options):
     """What to run.
 
     Attributes:
+        scale: quick and cpu for p = 5 and 13, paper for p = 67, which takes a GPU for hours.
         seeds: of AdamW, trained side by side; 2, 6 and 8 for quick, cpu and paper if not given.
         window_steps: of each walker once all windows are laid; those that a run has, and the
             scale's for a new one, if not given. A run that had fewer goes on from there.
@@ -116,36 +118,47 @@ def config_of(scale: str, operation: str) -> Config:
 
 
 def sampled(options: Landscapes, name: str, config: Config) -> tuple[Landscape, xr.Dataset, dict]:
-    """Run to the end, unless that is done: landscape, training of all seeds, provenance."""
-    history = trained(options, name, config)
+    """Run to the end, unless that is done: landscape, AdamW of all seeds, provenance of both."""
     where, steps = options.out / "runs" / f"{options.scale}-{name}", options.window_steps
     if steps is None and where.exists():
         steps = load(folders.open_run(where) / folders.CONFIG).umbrella.steps
     if steps is not None:
         config = replace(config, umbrella=replace(config.umbrella, steps=steps))
-    startup.split_cpu(config.tiles)
+    startup.split_cpu(config.tiles)  # before anything is computed
     startup.keep_compiled()
+    history, adamw = trained(options, name, config)
     print(f"{name}, in {where}:", flush=True)
     with display() as show:
         runs.run(where, config, resume=where.exists(), on_progress=show)
-    return Landscape.load(where / folders.LANDSCAPE), history, folders.read_provenance(where)
+    provenance = folders.read_provenance(where) | {"adamw": adamw}
+    return Landscape.load(where / folders.LANDSCAPE), history, provenance
 
 
-def trained(options: Landscapes, name: str, config: Config) -> xr.Dataset:
-    """The history of AdamW from several seeds: a run of its own, so that a landscape can be kept
-    while seeds are added."""
-    config = replace(config, training=replace(config.training, seeds=options.copies))
+def trained(options: Landscapes, name: str, config: Config) -> tuple[xr.Dataset, dict]:
+    """History and provenance of AdamW from several seeds.
+
+    A run of its own, which knows nothing of how its landscape is sampled: either can be made again
+    without the other.
+    """
+    config = Config(
+        task=config.task,
+        model=config.model,
+        domain=config.domain,
+        training=replace(config.training, seeds=options.copies),
+    )
     where = options.out / "runs" / f"{options.scale}-{name}-{options.copies}-seeds"
     print(f"AdamW, in {where}:", flush=True)
     with display() as show:
         runs.run(where, config, kind="train", resume=where.exists(), on_progress=show)
-    return xr.load_dataset(where / folders.TRAINING, engine="h5netcdf")
+    history = xr.load_dataset(where / folders.TRAINING, engine="h5netcdf")
+    return history, folders.read_provenance(where)
 
 
 def advantages(landscape: Landscape, history: xr.Dataset) -> list[dict[str, Any]]:
     """What equilibrium has over AdamW where half of the seeds come, as JSON for each train loss.
 
-    Of the seed whose A is the median where it first falls below that loss, the lower of two.
+    Of the seed whose A is the median of those that come there, where it first falls below that
+    loss; of two the higher one, which makes less of the advantage.
     """
     each = [history.isel(copy=k) for k in range(history.sizes["copy"])]
     each = [
@@ -159,14 +172,14 @@ def advantages(landscape: Landscape, history: xr.Dataset) -> list[dict[str, Any]
         a, passed = all_a[:, i], int(np.isfinite(all_a[:, i]).sum())
         if 2 * passed < len(each):
             continue
-        one = each[int(np.argsort(a)[(passed - 1) // 2])]  # NaN are the last
+        one = each[int(np.argsort(a)[passed // 2])]  # NaN are the last
         if np.isfinite(one.accuracy[i]):
             told.append(
                 {
                     "u": _number(u),
                     "training_A": _number(one.training_accuracy[i]),
                     "range": [_number(np.nanmin(a)), _number(np.nanmax(a))],
-                    "seeds": passed,
+                    "seeds": [passed, len(each)],
                     "A": _pair(one.accuracy[i], one.accuracy_error[i]),
                     "nats": _pair(one.nats[i], one.nats_error[i]),
                     "nats_at_least": _number(one.nats_at_least[i]),
@@ -178,6 +191,7 @@ def advantages(landscape: Landscape, history: xr.Dataset) -> list[dict[str, Any]
 def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[str, Any]:
     """The verdicts and numbers of one landscape and how it was made, as JSON."""
     curve, advantage = equilibrium_curve(landscape), advantages(landscape, history)
+    adamw = provenance["adamw"]
     known = np.flatnonzero(np.isfinite(curve.accuracy))
     u = float(landscape.grid.axes[0].centers[known[len(known) // 3]])
     jump = generalising_transition(landscape)
@@ -200,8 +214,9 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
         "largest": max(advantage, key=lambda a: a["A"][0], default=None),
         "config": provenance["config"],
         "walker_steps": int(provenance["walker_steps"]),
-        "seconds": provenance["wall_seconds"],
-        "machine": {k: provenance[k] for k in ("devices", "versions", "seed", "git_commit")},
+        "seconds": provenance["wall_seconds"] + adamw["wall_seconds"],
+        "machine": {k: provenance[k] for k in MADE_ON},
+        "adamw": {"config": adamw["config"], "machine": {k: adamw[k] for k in MADE_ON}},
     }
 
 
@@ -229,14 +244,13 @@ def line(name: str, found: dict) -> list:
 
 
 def _advantage(found: dict) -> str:
-    low, high = found["range"]
-    seeds = f"{found['seeds']} seeds" if found["seeds"] > 1 else "one seed"
+    (low, high), (there, trained) = found["range"], found["seeds"]
     nats, least = found["nats"], ""
     if nats[0] is None and found["nats_at_least"] is not None:  # their bin was not sampled
         nats, least = [found["nats_at_least"], nats[1]], "at least "
     return (
-        f"{_told(found['A'])} in A, {least}{_told(nats)} nats, at u {found['u']}, where A of "
-        f"{seeds} is {found['training_A']:.2f} ({low:.2f} to {high:.2f})"
+        f"{_told(found['A'])} in A, {least}{_told(nats)} nats, at u {found['u']}, where AdamW has "
+        f"{found['training_A']:.2f} ({low:.2f} to {high:.2f}, {there} of {trained} seeds)"
     )
 
 
@@ -247,13 +261,17 @@ def _told(pair: list[float | None]) -> str:
     return f"{value:.3g} ± {error:.2g}" if error is not None else f"{value:.3g} ± ?"
 
 
+EXPLAINED = (
+    "The largest advantage in A, over the seed that has the median A where it first falls below "
+    "that loss (the range of all that do), and what it is in nats there.\n\n"
+)
 HEADER = [
     "landscape", "converged", "error of S (nat)", "A in equilibrium", "barrier", "transition",
     "largest advantage over AdamW", "walker-steps",
 ]  # fmt: skip
 
 
-def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> None:
+def show(options: Landscapes, name: str, title: str, found: dict[str, tuple]) -> None:
     """Draw all landscapes and write what they say.
 
     Args:
@@ -275,7 +293,7 @@ def show(options: Options, name: str, title: str, found: dict[str, tuple]) -> No
             )
             place.set_title(case, loc="left", pad=26)  # above the legend
         results[case] = judged(landscape, history, provenance)
-    text = f"# {title}\n\n" + table(HEADER, [line(*item) for item in results.items()])
+    text = f"# {title}\n\n{EXPLAINED}" + table(HEADER, [line(*item) for item in results.items()])
     provenance, size = about(name, 0), {"modulus": SIZES[options.scale].modulus}
     write(
         options.out,

@@ -158,23 +158,20 @@ def _jumps(found):
     return _words(found, "transition", "CONTINUOUS", "FIRST ORDER")
 
 
-def _largest(case: dict) -> tuple[float, float]:
-    most = case["largest"]
-    return (
-        tuple(np.nan if value is None else value for value in most["A"]) if most else (np.nan,) * 2
-    )
-
-
 def _advantages(found):
-    each = {name: _largest(found["cases"][name]) for name in LEARNABLE}
-    told = [f"{name} {a:.2f} ± {e:.2f} in A" for name, (a, e) in each.items()]
-    for i, name in enumerate(LEARNABLE):
-        known = [a for a in found["cases"][name]["advantage"] if None not in a["nats"]]
-        if known:
-            most = max(known, key=lambda a: a["nats"][0])
-            value, error = most["nats"]
-            told[i] += f", {value:.1f} ± {error:.1f} nats at u {most['u']:.1f}"
-    return _of_landscapes(found, "; ".join(told), all(a > 2 * e for a, e in each.values()))
+    told, holds = [], []
+    for name in LEARNABLE:
+        most = there(found["cases"][name]["largest"])
+        (value, error), u = most["A"], most["u"]
+        told.append(f"{name} {value:.2f} ± {f'{error:.2f}' if error is not None else '?'} in A")
+        nats, wrong = most["nats"]
+        least = "" if nats is not None else "at least "
+        nats = most["nats_at_least"] if nats is None else nats
+        if nats is not None and wrong is not None:
+            told[-1] += f", {least}{nats:.1f} ± {wrong:.1f} nats"
+        told[-1] += f", at u {u:.1f}"
+        holds.append(None if error is None else value > 2 * error)
+    return _of_landscapes(found, "; ".join(told), None if None in holds else all(holds))
 
 
 def _equilibrium(found):
@@ -189,11 +186,12 @@ def _equilibrium(found):
 
 
 def _shrinks(found, held):
-    free = _largest(found["cases"]["x+y"])[0]
-    each = {name: _largest(case)[0] for name, case in held["cases"].items()}
+    cases = {"x+y": found["cases"]["x+y"]} | held["cases"]
+    each = {name: there(case["largest"])["A"][0] for name, case in cases.items()}
+    free = each.pop("x+y")
     told = f"free {free:.2f} in A; " + ", ".join(f"{n} {a:.2f}" for n, a in each.items())
-    both = {"size": found["size"], "cases": held["cases"] | {"x+y": found["cases"]["x+y"]}}
-    return _of_landscapes(both, told, max(each.values()) < free / 2, both["cases"])
+    both = {"size": found["size"], "cases": cases}
+    return _of_landscapes(both, told, max(each.values()) < free / 2, cases)
 
 
 def _unlearned_states(found):

@@ -119,7 +119,7 @@ class Report(NamedTuple):
         trips: round trips in u.
         above, below: u that S would be known between by what was seen half-way, None where windows
             do not part, and before.
-        parted: whether they part so much that S would be known nowhere.
+        parted: whether by that S would be known nowhere.
     """
 
     stage: str
@@ -367,7 +367,9 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
     if state.block > state.settled:
         _count(config, state, plan, values, seen["balance"], healthy)
-    if state.block == (state.settled + state.blocks) // 2:  # not told when all time is spent
+    if (
+        state.block == (state.settled + state.blocks) // 2
+    ):  # while there is time to do something about it
         state = state._replace(known=_known(apparatus, plan, state))
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
@@ -377,7 +379,7 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
 def _known(apparatus: Apparatus, plan: Plan, state: UmbrellaState) -> np.ndarray:
     """(2,) u that S would be known between, NaN where nothing would be.
 
-    So few samples may part where more hold together, so that it is told and stops nothing.
+    So few samples need not say what all do, so that this is told and stops nothing.
     """
     groups = list(range(apparatus.config.groups))
     sampled, examine = _sampled(plan, state), lambda part, _: absolute.examine(part, groups)

@@ -86,7 +86,7 @@ def test_a_look_half_way_that_finds_nothing_stops_no_run(monkeypatch):
 
     found = gg.umbrella(WELL, GRID, SMALL, KEY, on_block=tell)
     assert [report.parted for report in told[-6:]] == [False] + [True] * 5
-    assert "known nowhere" in _of_windows(told[-1].stage, told[-1]._asdict())[-1]
+    assert "half-way S was known nowhere" in _of_windows(told[-1].stage, told[-1]._asdict())[-1]
     assert np.isfinite(found.entropy).all()
 
 
