@@ -178,7 +178,8 @@ def test_the_report_judges_what_is_there(tmp_path):
     assert rows[-2][1] == "no figure1.json and no figure2.json here"
     wall = {"verdict": "NONE"}
     case = {
-        "converged": True, "barrier": wall, "transition": wall, "lowest_A": [0.8, 0.1],
+        "converged": True, "barrier": wall, "canonical_barrier": wall, "transition": wall,
+        "lowest_A": [0.8, 0.1],
         "lowest_u": -7.9,
         "largest": {"A": [0.3, 0.1], "nats": [None, 2.0], "nats_at_least": 7.0, "u": -5.0},
     }  # fmt: skip
@@ -212,7 +213,8 @@ def test_the_report_judges_what_is_there(tmp_path):
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
-        "p = 13: x+y NONE, x^2+y NONE; not converged", "not decided"
+        "p = 13: x+y NONE, x^2+y NONE; not converged; at fixed temperature x+y NONE, x^2+y NONE",
+        "not decided",
     ]  # fmt: skip
     write_report(report.PAPER, tmp_path)
     assert "| `figure5` | cpu | 1 × cpu cpu |  |" in (tmp_path / "README.md").read_text()
@@ -253,6 +255,7 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
     found = figure1.judged(ridge(), history, provenance)
     assert found["lowest_A"][0] == pytest.approx(0.95 - 0.65 / 32, abs=0.03)
     assert found["barrier"]["verdict"] == "NONE"
+    assert found["canonical_barrier"]["verdict"] == "NONE"
     assert found["transition"]["verdict"] == "CONTINUOUS"
     lowest = found["advantage"][0]
     assert lowest["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.5, abs=0.03)
@@ -261,14 +264,14 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
     odd = figure1.advantages(ridge(), history.isel(copy=[1, 2, 3]))[0]
     assert (odd["training_A"], odd["seeds"]) == (0.3, [3, 3])
     assert found["largest"] == lowest  # the ridge rises to the end
-    told = figure1.line("one", found)[6]
+    told = figure1.line("one", found)[7]
     assert told.endswith("where AdamW has 0.50 (0.20 to 0.70, 4 of 5 seeds)")
     bound = found["largest"] | {"nats": [None, 1.0], "nats_at_least": 5.0}
-    assert "at least 5 ± 1 nats" in figure1.line("one", found | {"largest": bound})[6]
+    assert "at least 5 ± 1 nats" in figure1.line("one", found | {"largest": bound})[7]
     half = figure1.advantages(ridge(), history.isel(copy=[0, 0, 1, 3]))[0]
     assert half["seeds"] == [2, 4]
     assert not figure1.advantages(ridge(), history.isel(copy=[0, 0, 1]))
-    assert figure1.line("one", found | {"largest": None})[6] == ""
+    assert figure1.line("one", found | {"largest": None})[7] == ""
     with jax.numpy_dtype_promotion("standard"):
         case = {"one": (ridge(), history, provenance), "two": (ridge(), history, provenance)}
         figure1.show(figure1.Landscapes("quick", out=tmp_path), "figure1", "Two", case)

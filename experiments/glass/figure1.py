@@ -18,11 +18,13 @@ from glass import RATES, Options
 
 from glassgrok import plots
 from glassgrok.analysis import (
+    Barrier,
     barrier,
     convergence,
     equilibrium_curve,
     generalising_transition,
     high_entropy_advantage,
+    microcanonical_beta,
 )
 from glassgrok.config import AxisConfig, Config, GridConfig, ModelConfig, TaskConfig, load
 from glassgrok.engine import folder as folders
@@ -193,9 +195,8 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
     curve, advantage = equilibrium_curve(landscape), advantages(landscape, history)
     adamw = provenance["adamw"]
     known = np.flatnonzero(np.isfinite(curve.accuracy))
-    u = float(landscape.grid.axes[0].centers[known[len(known) // 3]])
-    jump = generalising_transition(landscape)
-    found = barrier(landscape, u, MEMORISING, GENERALISING)
+    row = known[len(known) // 3]
+    u, jump = float(landscape.grid.axes[0].centers[row]), generalising_transition(landscape)
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
     chosen = np.linspace(0, len(advantage) - 1, min(QUOTED, len(advantage))).round().astype(int)
     return {
@@ -203,8 +204,8 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
         "median_error": _number(np.median(errors)) if len(errors) else None,
         "lowest_u": _number(curve.ln_loss[known[0]]),
         "lowest_A": _pair(curve.accuracy[known[0]], curve.accuracy_error[known[0]]),
-        "barrier": {"u": u, "verdict": found.verdict, "reason": found.reason}
-        | {name: _number(getattr(found, name)) for name in ("height", "low", "high", "null")},
+        "barrier": {"u": u} | _wall(barrier(landscape, u, MEMORISING, GENERALISING)),
+        "canonical_barrier": _canonical(landscape, row),
         "transition": {
             "verdict": jump.verdict,
             "reason": jump.reason,
@@ -220,6 +221,24 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
     }
 
 
+def _wall(found: Barrier) -> dict[str, Any]:
+    numbers = {name: _number(getattr(found, name)) for name in ("height", "low", "high", "null")}
+    return {"verdict": found.verdict, "reason": found.reason} | numbers
+
+
+def _canonical(landscape: Landscape, row: int) -> dict[str, Any]:
+    """Of S - beta L at the temperature at which a row is the most probable, where that is known."""
+    try:
+        beta = float(microcanonical_beta(landscape)[0][row])
+    except ValueError:  # too few rows
+        beta = np.nan
+    if not beta > 0:
+        return {"verdict": "UNDECIDED", "reason": "no temperature is known", "height": None}
+    return {"beta": _number(beta)} | _wall(
+        barrier(landscape, np.inf, MEMORISING, GENERALISING, beta)
+    )
+
+
 def _number(value) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
 
@@ -230,17 +249,23 @@ def _pair(value, error) -> list[float | None]:
 
 def line(name: str, found: dict) -> list:
     """A row of the table."""
-    best, wall = found["largest"], found["barrier"]
+    best = found["largest"]
     return [
         name,
         "yes" if found["converged"] else "NO",
         f"{found['median_error']}",
         f"{_told(found['lowest_A'])} at u {found['lowest_u']}",
-        wall["verdict"] + (f", {wall['height']} nats" if wall["height"] is not None else ""),
+        _height(found["barrier"]),
+        _height(found["canonical_barrier"]),
         found["transition"]["verdict"],
         _advantage(best) if best else "",
         f"{found['walker_steps']:,}",
     ]
+
+
+def _height(wall: dict) -> str:
+    height = wall["height"]
+    return wall["verdict"] + (f", {height:.1f} nats" if height is not None else "")
 
 
 def _advantage(found: dict) -> str:
@@ -262,12 +287,14 @@ def _told(pair: list[float | None]) -> str:
 
 
 EXPLAINED = (
+    f"Barrier between A <= {MEMORISING} and A >= {GENERALISING}: of S on paths that stay below a "
+    "loss a third of the way up; at fixed T of S - beta L, where that loss is the most probable. "
     "The largest advantage in A, over the seed that has the median A where it first falls below "
     "that loss (the range of all that do), and what it is in nats there.\n\n"
 )
 HEADER = [
-    "landscape", "converged", "error of S (nat)", "A in equilibrium", "barrier", "transition",
-    "largest advantage over AdamW", "walker-steps",
+    "landscape", "converged", "error of S (nat)", "A in equilibrium", "barrier", "at fixed T",
+    "transition", "largest advantage over AdamW", "walker-steps",
 ]  # fmt: skip
 
 

@@ -151,7 +151,9 @@ def _words(found: dict, field: str, good: str, bad: str) -> tuple[str, str]:
 
 
 def _walls(found):
-    return _words(found, "barrier", "NONE", "BARRIER")
+    told, verdict = _words(found, "barrier", "NONE", "BARRIER")
+    fixed = (f"{n} {found['cases'][n]['canonical_barrier']['verdict']}" for n in LEARNABLE)
+    return f"{told}; at fixed temperature {', '.join(fixed)}", verdict
 
 
 def _jumps(found):
