@@ -194,7 +194,7 @@ def test_the_report_judges_what_is_there(tmp_path):
     ]  # fmt: skip
     assert last[3][1] == "p = 13: free 0.30 in A; width 8 0.05"
     assert last[2][1].startswith(
-        "p = 13: x+y 0.30 ± 0.10 in A, at least 7.0 ± 2.0 nats, at u -5.0; x^2+y"
+        "p = 13: x+y 0.30 ± 0.1 in A, at least 7.0 ± 2.0 nats, at u -5.0; x^2+y"
     )
     fit = judged(tmp_path, report.CLAIMS)[-6]
     assert fit[1].startswith("p = 13: x+y A 0.80 ± 0.10 at u -7.9, x^2+y A")

@@ -165,7 +165,7 @@ def _advantages(found):
     for name in LEARNABLE:
         most = there(found["cases"][name]["largest"])
         (value, error), u = most["A"], most["u"]
-        told.append(f"{name} {value:.2f} ± {f'{error:.2f}' if error is not None else '?'} in A")
+        told.append(f"{name} {value:.2f} ± {f'{error:.1g}' if error is not None else '?'} in A")
         nats, wrong = most["nats"]
         least = "" if nats is not None else "at least "
         nats = most["nats_at_least"] if nats is None else nats
