@@ -297,7 +297,7 @@ def test_devices_are_split_before_anything_is_computed(tmp_path, monkeypatch):
         figure1.main(figure1.Landscapes("quick", out=tmp_path))
     assert order == ["split", "train", "sample"]
     order.clear()
-    with pytest.raises(ValueError, match="steps must be at least 1"):
+    with pytest.raises(ValueError, match="--window-steps: steps must be at least 1"):
         figure1.main(figure1.Landscapes("quick", out=tmp_path, window_steps=0))
     assert not order
 

@@ -125,7 +125,10 @@ def sampled(options: Landscapes, name: str, config: Config) -> tuple[Landscape, 
     if steps is None and where.exists():
         steps = load(folders.open_run(where) / folders.CONFIG).umbrella.steps
     if steps is not None:
-        config = replace(config, umbrella=replace(config.umbrella, steps=steps))
+        try:
+            config = replace(config, umbrella=replace(config.umbrella, steps=steps))
+        except ValueError as error:
+            raise ValueError(f"--window-steps: {error}") from error
     startup.split_cpu(config.tiles)  # before anything is computed
     startup.keep_compiled()
     history, adamw = trained(options, name, config)
