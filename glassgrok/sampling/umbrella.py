@@ -367,9 +367,8 @@ def _block(apparatus: Apparatus, state: UmbrellaState, plan: Plan, factor, rando
         state = state._replace(walkers=walkers, rescued=state.rescued + rescued)
     if state.block > state.settled:
         _count(config, state, plan, values, seen["balance"], healthy)
-    if (
-        state.block == (state.settled + state.blocks) // 2
-    ):  # while there is time to do something about it
+    # Told while there is time to do something about it.
+    if state.block == (state.settled + state.blocks) // 2:
         state = state._replace(known=_known(apparatus, plan, state))
     places = exchange(state.places, plan, state.block - 1, values[:, :, -1, :axes], random)
     stage = DONE if state.block >= _blocks(config) else WINDOWS
