@@ -181,7 +181,10 @@ def test_the_report_judges_what_is_there(tmp_path):
         "converged": True, "barrier": wall, "canonical_barrier": wall, "transition": wall,
         "lowest_A": [0.8, 0.1],
         "lowest_u": -7.9,
-        "largest": {"A": [0.3, 0.1], "nats": [None, 2.0], "nats_at_least": 7.0, "u": -5.0},
+        "largest": {
+            "A": [0.3, 0.1], "nats": [None, 2.0], "nats_at_least": 7.0, "u": -5.0,
+            "training_A": 0.5, "range": [0.4, 0.55],
+        },
     }  # fmt: skip
     cases = {name: case for name in tasks}
     told = {"scale": "cpu", "size": {"modulus": 13}, "cases": cases, "provenance": about}
@@ -207,13 +210,19 @@ def test_the_report_judges_what_is_there(tmp_path):
     unsure = judged(tmp_path, report.CLAIMS)[-3]
     assert unsure[1].startswith("p = 13: x+y 0.30 ± ? in A, 2.0 ± 1.0 nats, at u -5.0; x^2+y")
     assert unsure[2] == "not decided"
+    one_above = case["largest"] | {"range": [0.4, 0.75]}
+    cases["x+y"] = case | {"largest": one_above, "canonical_barrier": {"verdict": "BARRIER"}}
+    (tmp_path / "figure1.json").write_text(json.dumps(told | {"cases": cases}))
+    rows = judged(tmp_path, report.CLAIMS)[-5:]
+    assert (rows[0][2], rows[2][2]) == ("**disagrees**", "**disagrees**")
     cases["x+y"] = case | {"largest": None}  # half of the seeds come nowhere
     (tmp_path / "figure1.json").write_text(json.dumps(told | {"cases": cases}))
     assert [row[2] for row in judged(tmp_path, report.CLAIMS)[-3:-1]] == ["not decided"] * 2
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
-        "p = 13: x+y NONE, x^2+y NONE; not converged; at fixed temperature x+y NONE, x^2+y NONE",
+        "p = 13: x+y NONE (at fixed temperature NONE), x^2+y NONE (at fixed temperature NONE); not "
+        "converged",
         "not decided",
     ]  # fmt: skip
     write_report(report.PAPER, tmp_path)
@@ -256,6 +265,8 @@ def test_figures_1_and_2_judge_and_draw(tmp_path):
     assert found["lowest_A"][0] == pytest.approx(0.95 - 0.65 / 32, abs=0.03)
     assert found["barrier"]["verdict"] == "NONE"
     assert found["canonical_barrier"]["verdict"] == "NONE"
+    lost = figure1.barrier(ridge(), -7.9, 0.3, 0.9)._replace(height=np.nan, verdict="UNDECIDED")
+    assert figure1._canonical(ridge(), 5, lost)["verdict"] == "UNDECIDED"
     assert found["transition"]["verdict"] == "CONTINUOUS"
     lowest = found["advantage"][0]
     assert lowest["A"][0] == pytest.approx(0.95 - 0.65 / 32 - 0.5, abs=0.03)

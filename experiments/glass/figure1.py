@@ -200,6 +200,7 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
     known = np.flatnonzero(np.isfinite(curve.accuracy))
     row = known[len(known) // 3]
     u, jump = float(landscape.grid.axes[0].centers[row]), generalising_transition(landscape)
+    below = barrier(landscape, u, MEMORISING, GENERALISING)
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
     chosen = np.linspace(0, len(advantage) - 1, min(QUOTED, len(advantage))).round().astype(int)
     return {
@@ -207,8 +208,8 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
         "median_error": _number(np.median(errors)) if len(errors) else None,
         "lowest_u": _number(curve.ln_loss[known[0]]),
         "lowest_A": _pair(curve.accuracy[known[0]], curve.accuracy_error[known[0]]),
-        "barrier": {"u": u} | _wall(barrier(landscape, u, MEMORISING, GENERALISING)),
-        "canonical_barrier": _canonical(landscape, row),
+        "barrier": {"u": u} | _wall(below),
+        "canonical_barrier": _canonical(landscape, row, below),
         "transition": {
             "verdict": jump.verdict,
             "reason": jump.reason,
@@ -229,8 +230,14 @@ def _wall(found: Barrier) -> dict[str, Any]:
     return {"verdict": found.verdict, "reason": found.reason} | numbers
 
 
-def _canonical(landscape: Landscape, row: int) -> dict[str, Any]:
-    """Of S - beta L at the temperature at which a row is the most probable, where that is known."""
+def _canonical(landscape: Landscape, row: int, below: Barrier) -> dict[str, Any]:
+    """Of S - beta L at the temperature at which a row is the most probable.
+
+    Undecided where it is so without a temperature `below` that loss, since a region was not sampled
+    there: its most probable place would be the edge of what was.
+    """
+    if np.isnan(below.height):
+        return _wall(below)
     try:
         beta = float(microcanonical_beta(landscape)[0][row])
     except ValueError:  # too few rows

@@ -3,8 +3,8 @@
     python experiments/glass/figure2.py [--scale quick | cpu | paper]
 
 x + y, on the great circles of the sphere |θ| = 30 at p = 67, which is 1.14 times the norm that free
-AdamW ends with there (figure5.py: 26.2). At p = 13 free networks 12 to 32 wide end with 14.7 to
-19, mostly 15.6, and are held at 18; on spheres as small as 0.72 of the initial norm, which 30 is at
+AdamW ends with there (figure5.py: 26.2). At p = 13 free networks 12 to 32 wide end with 14.6 to
+21, mostly 15.6, and are held at 18; on spheres as small as 0.72 of the initial norm, which 30 is at
 p = 67, none of them fits, and width 8 does not fit at 18. AdamW is held on the sphere too. Runs are
 kept as in figure1.py.
 """

@@ -151,9 +151,19 @@ def _words(found: dict, field: str, good: str, bad: str) -> tuple[str, str]:
 
 
 def _walls(found):
-    told, verdict = _words(found, "barrier", "NONE", "BARRIER")
-    fixed = (f"{n} {found['cases'][n]['canonical_barrier']['verdict']}" for n in LEARNABLE)
-    return f"{told}; at fixed temperature {', '.join(fixed)}", verdict
+    """At equal loss and at fixed temperature."""
+    told, verdicts = [], []
+    for name in LEARNABLE:
+        walls = (found["cases"][name][field] for field in ("barrier", "canonical_barrier"))
+        below, fixed = (wall["verdict"] for wall in walls)
+        told.append(f"{name} {below} (at fixed temperature {fixed})")
+        verdicts += [below, fixed]
+    holds = None
+    if all(v == "NONE" for v in verdicts):
+        holds = True
+    elif "BARRIER" in verdicts:
+        holds = False
+    return _of_landscapes(found, ", ".join(told), holds)
 
 
 def _jumps(found):
@@ -172,7 +182,8 @@ def _advantages(found):
         if nats is not None and wrong is not None:
             told[-1] += f", {least}{nats:.1f} ± {wrong:.1f} nats"
         told[-1] += f", at u {u:.1f}"
-        holds.append(None if error is None else value > 2 * error)
+        spare = value + most["training_A"] - most["range"][1]  # over the seed with the highest A
+        holds.append(None if error is None else spare > 2 * error)
     return _of_landscapes(found, "; ".join(told), None if None in holds else all(holds))
 
 
