@@ -221,8 +221,8 @@ def test_the_report_judges_what_is_there(tmp_path):
     cases["x+y"] = case | {"converged": False}
     (tmp_path / "figure1.json").write_text(json.dumps(told))
     assert judged(tmp_path, report.CLAIMS)[-5][1:] == [
-        "p = 13: x+y NONE (at fixed temperature NONE), x^2+y NONE (at fixed temperature NONE); not "
-        "converged",
+        "p = 13: x+y NONE and NONE at fixed temperature, x^2+y NONE and NONE at fixed temperature; "
+        "not converged",
         "not decided",
     ]  # fmt: skip
     write_report(report.PAPER, tmp_path)

@@ -37,7 +37,6 @@ from glassgrok.terminal import display
 from glassgrok.training import TrainingConfig
 
 MEMORISING, GENERALISING = 0.3, 0.9  # A of the regions that a barrier would lie between
-QUOTED = 4  # train losses at which the advantage is told
 MADE_ON = ("devices", "versions", "seed", "git_commit")
 SEEDS = {"quick": 2, "cpu": 6, "paper": 8}  # of AdamW
 
@@ -202,7 +201,6 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
     u, jump = float(landscape.grid.axes[0].centers[row]), generalising_transition(landscape)
     below = barrier(landscape, u, MEMORISING, GENERALISING)
     errors = landscape.entropy_error[np.isfinite(landscape.entropy_error)]
-    chosen = np.linspace(0, len(advantage) - 1, min(QUOTED, len(advantage))).round().astype(int)
     return {
         "converged": convergence(landscape).converged,
         "median_error": _number(np.median(errors)) if len(errors) else None,
@@ -215,7 +213,7 @@ def judged(landscape: Landscape, history: xr.Dataset, provenance: dict) -> dict[
             "reason": jump.reason,
             "depth": _number(jump.depth),
         },
-        "advantage": [advantage[i] for i in chosen],
+        "advantage": advantage,
         "largest": max(advantage, key=lambda a: a["A"][0], default=None),
         "config": provenance["config"],
         "walker_steps": int(provenance["walker_steps"]),

@@ -139,35 +139,29 @@ def _of_landscapes(found: dict, told: str, holds: bool | None, names=LEARNABLE) 
     return told, OPEN if holds is None else verdict(holds)
 
 
-def _words(found: dict, field: str, good: str, bad: str) -> tuple[str, str]:
-    verdicts = {name: found["cases"][name][field]["verdict"] for name in LEARNABLE}
-    told = ", ".join(f"{name} {verdict}" for name, verdict in verdicts.items())
+def _words(found: dict, fields: dict[str, str], good: str, bad: str) -> tuple[str, str]:
+    """Whether all verdicts are `good`; `fields` has how each of them is told."""
+    cases = {name: found["cases"][name] for name in LEARNABLE}
+    verdicts = [case[field]["verdict"] for case in cases.values() for field in fields]
+    told = ", ".join(
+        f"{name} " + " and ".join(how.format(case[f]["verdict"]) for f, how in fields.items())
+        for name, case in cases.items()
+    )
     holds = None
-    if all(v == good for v in verdicts.values()):
+    if all(v == good for v in verdicts):
         holds = True
-    elif bad in verdicts.values():
+    elif bad in verdicts:
         holds = False
     return _of_landscapes(found, told, holds)
 
 
 def _walls(found):
-    """At equal loss and at fixed temperature."""
-    told, verdicts = [], []
-    for name in LEARNABLE:
-        walls = (found["cases"][name][field] for field in ("barrier", "canonical_barrier"))
-        below, fixed = (wall["verdict"] for wall in walls)
-        told.append(f"{name} {below} (at fixed temperature {fixed})")
-        verdicts += [below, fixed]
-    holds = None
-    if all(v == "NONE" for v in verdicts):
-        holds = True
-    elif "BARRIER" in verdicts:
-        holds = False
-    return _of_landscapes(found, ", ".join(told), holds)
+    fields = {"barrier": "{}", "canonical_barrier": "{} at fixed temperature"}
+    return _words(found, fields, "NONE", "BARRIER")
 
 
 def _jumps(found):
-    return _words(found, "transition", "CONTINUOUS", "FIRST ORDER")
+    return _words(found, {"transition": "{}"}, "CONTINUOUS", "FIRST ORDER")
 
 
 def _advantages(found):
